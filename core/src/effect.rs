@@ -1,0 +1,299 @@
+//! All that the core can ask of the world, and what it tells it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::cidr::{Cidr, Unit};
+use crate::ids::{AttachmentId, EniId, IntentId, Mac, PodName, RequestId, SandboxKey, SubnetId};
+use crate::snapshot::{Operation, Snapshot, Trigger};
+use crate::time::Millis;
+
+/// Something to be done. The caller performs effects in order and feeds back events.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Answer a request. Each request is answered exactly once.
+    Reply {
+        /// Which one.
+        request: RequestId,
+        /// With what.
+        reply: Reply,
+    },
+    /// Make this durable, then say `Event::Checkpointed`. At most one write is under way.
+    Checkpoint {
+        /// Number of the write.
+        generation: u64,
+        /// All of it, not the difference.
+        saved: Saved,
+        /// True when `saved.cooling` gained entries that must outlive a crash too.
+        cooling_changed: bool,
+    },
+    /// Ask the policy, then say `Event::Proposed`. At most one question is under way.
+    AskPolicy(Box<Snapshot>),
+    /// Call EC2 once, then say `Event::Ec2Finished`.
+    Ec2 {
+        /// Ties the answer to the question.
+        intent: IntentId,
+        /// What to ask.
+        request: Ec2Request,
+    },
+    /// Wait for the link and make it ready for pods, then say `Event::EniConfigured`.
+    ConfigureEni(EniLink),
+    /// Remove what the node holds for an ENI that goes.
+    ForgetEni(EniLink),
+    /// Read this instance's ENIs and subnets from EC2, then say `Event::Observed` or
+    /// `Event::LookFailed`. At most one look is under way.
+    Look,
+    /// Tell people.
+    Report(Report),
+    /// A decision was taken: for the ledger, the log and the status.
+    Decided(Box<DecisionRecord>),
+}
+
+/// What the links, routes and rules of an ENI are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EniLink {
+    /// Which ENI.
+    pub eni: EniId,
+    /// Names its link.
+    pub mac: Mac,
+    /// Its own address.
+    pub primary: IpAddr,
+    /// Where its gateway is.
+    pub subnet: SubnetId,
+    /// Network card.
+    pub card: u32,
+    /// Device index on that card.
+    pub device_index: u32,
+    /// True for device 0 of card 0, whose link the machine's own set-up owns.
+    pub is_primary: bool,
+}
+
+/// One EC2 call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ec2Request {
+    /// Make an ENI, tagged as this node's. The intent makes the client token.
+    CreateEni {
+        /// In this subnet.
+        subnet: SubnetId,
+        /// Kind of its blocks.
+        unit: Unit,
+        /// How many.
+        blocks: u32,
+    },
+    /// Attach an ENI to this instance.
+    AttachEni {
+        /// Which.
+        eni: EniId,
+        /// At this index.
+        device_index: u32,
+        /// Of this card.
+        card: u32,
+    },
+    /// Have EC2 delete the ENI with the instance.
+    SetDeleteOnTermination {
+        /// Which.
+        eni: EniId,
+        /// Its attachment.
+        attachment: AttachmentId,
+    },
+    /// Detach an ENI.
+    DetachEni {
+        /// Which.
+        eni: EniId,
+        /// Its attachment.
+        attachment: AttachmentId,
+    },
+    /// Delete a detached ENI.
+    DeleteEni {
+        /// Which.
+        eni: EniId,
+    },
+    /// More blocks on an ENI. Counts: never to be sent twice.
+    Assign {
+        /// Which.
+        eni: EniId,
+        /// Kind of the blocks.
+        unit: Unit,
+        /// How many.
+        count: u32,
+    },
+    /// Blocks back to the subnet.
+    Unassign {
+        /// Which ENI.
+        eni: EniId,
+        /// Which blocks.
+        blocks: Vec<Cidr>,
+    },
+}
+
+impl Ec2Request {
+    /// The EC2 action it is sent as.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::CreateEni { .. } => "CreateNetworkInterface",
+            Self::AttachEni { .. } => "AttachNetworkInterface",
+            Self::SetDeleteOnTermination { .. } => "ModifyNetworkInterfaceAttribute",
+            Self::DetachEni { .. } => "DetachNetworkInterface",
+            Self::DeleteEni { .. } => "DeleteNetworkInterface",
+            Self::Assign { .. } => "AssignPrivateIpAddresses",
+            Self::Unassign { .. } => "UnassignPrivateIpAddresses",
+        }
+    }
+}
+
+/// An answer to a request of the plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The address is the sandbox's.
+    Assigned(Holding),
+    /// There is none, and this is why.
+    NoAddress(NoAddress),
+    /// It was the sandbox's and is cooling now.
+    Released(Holding),
+    /// No address is held by this sandbox.
+    UnknownSandbox,
+    /// The key lacks a part.
+    IncompleteKey,
+    /// The change could not be made durable and was undone.
+    NotDurable,
+}
+
+/// An address and the ENI that carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The address.
+    pub address: IpAddr,
+    /// Its ENI.
+    pub eni: EniId,
+    /// Network card of the ENI.
+    pub card: u32,
+    /// Device index of the ENI.
+    pub device_index: u32,
+}
+
+/// Why a pod gets no address: a closed set, so that people can look each one up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAddress {
+    /// All addresses this node can have are held or cooling.
+    NodeFull {
+        /// Addresses held by pods.
+        assigned: u32,
+        /// Addresses cooling.
+        cooling: u32,
+        /// ENIs attached, of how many.
+        enis: u32,
+        /// The limit.
+        enis_limit: u32,
+    },
+    /// The subnet has no free address (or no whole prefix).
+    SubnetEmpty {
+        /// Which.
+        subnet: SubnetId,
+        /// EC2's code.
+        code: String,
+    },
+    /// EC2 does not allow the daemon to act.
+    Denied {
+        /// What was tried.
+        operation: Operation,
+        /// EC2's code.
+        code: String,
+    },
+    /// EC2 throttles the node for longer than the pod may wait.
+    Throttled {
+        /// Until then nothing is sent.
+        until: Millis,
+    },
+    /// The bound of waiting has come; growth may still be under way.
+    WaitedTooLong {
+        /// How long it waited.
+        waited: Millis,
+        /// Actions under way.
+        in_flight: u32,
+        /// The last thing EC2 refused, if any.
+        last_code: Option<String>,
+    },
+    /// The sandbox was deleted while it waited.
+    Cancelled,
+}
+
+impl NoAddress {
+    /// The word of the closed set, for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NodeFull { .. } => "node-full",
+            Self::SubnetEmpty { .. } => "subnet-empty",
+            Self::Denied { .. } => "ec2-denied",
+            Self::Throttled { .. } => "ec2-throttled",
+            Self::WaitedTooLong { .. } => "waited-too-long",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What must outlive the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Addresses held, sorted by key.
+    pub allocations: Vec<Allocation>,
+    /// Addresses cooling and until when, sorted by address.
+    pub cooling: Vec<(IpAddr, Millis)>,
+}
+
+/// One address held by one sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// By whom.
+    pub key: SandboxKey,
+    /// What.
+    pub address: IpAddr,
+    /// For which pod.
+    pub pod: PodName,
+    /// Since when.
+    pub since: Millis,
+}
+
+/// Something people should know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How much it matters.
+    pub severity: Severity,
+    /// A word for machines, `address-lost`.
+    pub code: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+/// How much a report matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Pods are affected.
+    Error,
+}
+
+/// How one decision went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionRecord {
+    /// Number on this node.
+    pub id: u64,
+    /// When the answer was checked.
+    pub at: Millis,
+    /// Why it was asked for.
+    pub trigger: Trigger,
+    /// The policy's sentence, or the fallback's.
+    pub reason: String,
+    /// Why the fallback decided, when it did.
+    pub fallback: Option<String>,
+    /// What was sent on its way: one sentence each.
+    pub accepted: Vec<String>,
+    /// What was dropped: the action in words and the reason code.
+    pub dropped: Vec<(String, &'static str)>,
+    /// 0 to 100.
+    pub pressure: u8,
+}
