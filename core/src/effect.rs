@@ -29,8 +29,13 @@ pub enum Effect {
         /// True when `saved.cooling` gained entries that must outlive a crash too.
         cooling_changed: bool,
     },
-    /// Ask the policy, then say `Event::Proposed`. At most one question is under way.
-    AskPolicy(Box<Snapshot>),
+    /// Ask a policy, then say `Event::Proposed`. At most one question is under way.
+    AskPolicy {
+        /// Which one.
+        decider: Decider,
+        /// All it may know.
+        snapshot: Box<Snapshot>,
+    },
     /// Call EC2 once, then say `Event::Ec2Finished`.
     Ec2 {
         /// Ties the answer to the question.
@@ -49,6 +54,16 @@ pub enum Effect {
     Report(Report),
     /// A decision was taken: for the ledger, the log and the status.
     Decided(Box<DecisionRecord>),
+}
+
+/// Who decides a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Decider {
+    /// The policy that the operator chose.
+    #[default]
+    Chosen,
+    /// The built-in default: when the chosen one failed, or left a pod waiting with room to grow.
+    BuiltIn,
 }
 
 /// What the links, routes and rules of an ENI are made from.
@@ -288,7 +303,7 @@ pub struct DecisionRecord {
     pub trigger: Trigger,
     /// The policy's sentence, or the fallback's.
     pub reason: String,
-    /// Why the fallback decided, when it did.
+    /// Why the built-in default decided instead of the chosen policy, when it did.
     pub fallback: Option<String>,
     /// What was sent on its way: one sentence each.
     pub accepted: Vec<String>,

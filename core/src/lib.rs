@@ -1,7 +1,18 @@
-//! Decides.
+//! Decides: which address a pod gets, what of a policy's proposal may be done, what follows from
+//! what EC2 answered.
+//!
+//! In: events and the time, by [`node::Node::handle`]. Out: effects, to be performed in order.
+//! Must hold: no I/O, no clock, no dice; the same events at the same times give the same effects.
+#![no_std]
+
 extern crate alloc;
+
 pub mod cidr;
+pub mod config;
+pub mod effect;
+pub mod event;
 pub mod ids;
 pub mod proposal;
 pub mod snapshot;
+pub mod status;
 pub mod time;

@@ -1,0 +1,94 @@
+//! What the core shows of itself: numbers and lists for status pages and metrics. Plain values,
+//! made anew on each call.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::cidr::Cidr;
+use crate::effect::Allocation;
+use crate::ids::{EniId, Mac, SubnetId};
+use crate::snapshot::{EniPhase, KeepReason, Limits, Role};
+use crate::time::Millis;
+
+/// The pool in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// ENIs that count against the limit, unmanaged ones left out.
+    pub enis: u32,
+    /// What the node may have, unmanaged ENIs taken off.
+    pub limits: Limits,
+    /// Addresses in blocks of ready ENIs.
+    pub addresses: u32,
+    /// Prefixes among the blocks.
+    pub prefixes: u32,
+    /// Held by sandboxes.
+    pub assigned: u32,
+    /// Given back and not yet usable.
+    pub cooling: u32,
+    /// Could be given now.
+    pub warm: u32,
+    /// Requests that wait for an address.
+    pub waiting: u32,
+    /// EC2 calls under way.
+    pub in_flight: u32,
+    /// Nothing is sent before this; 0 when EC2 does not throttle.
+    pub throttled_until: Millis,
+}
+
+/// One ENI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EniStatus {
+    /// Its id.
+    pub id: EniId,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Its own address.
+    pub primary: IpAddr,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// What it is for.
+    pub role: Role,
+    /// Where it is in its life.
+    pub phase: EniPhase,
+    /// Network card.
+    pub card: u32,
+    /// Device index; 0 while it is attached to nothing.
+    pub device_index: u32,
+    /// Since when the daemon knows it.
+    pub since: Millis,
+    /// Slots that hold nothing and are not asked for.
+    pub free_slots: u32,
+    /// Why it cannot be detached now.
+    pub keep: Option<KeepReason>,
+    /// Its blocks, lowest first.
+    pub blocks: Vec<BlockStatus>,
+}
+
+/// One block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockStatus {
+    /// Its range.
+    pub cidr: Cidr,
+    /// Addresses held.
+    pub assigned: u32,
+    /// Addresses cooling.
+    pub cooling: u32,
+    /// Addresses that could be given now.
+    pub free: u32,
+    /// Why none can be given although some are not held: `leaving`, `suspect`; empty when usable.
+    pub hold: String,
+}
+
+/// One address held by a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldingStatus {
+    /// Who holds what since when.
+    pub allocation: Allocation,
+    /// The ENI that carries it; absent when EC2 took it away.
+    pub eni: Option<EniId>,
+    /// Network card of that ENI.
+    pub card: u32,
+    /// Device index of that ENI.
+    pub device_index: u32,
+}
