@@ -1,0 +1,158 @@
+//! Private namespaces: a network and a mount namespace in which the caller is root.
+//!
+//! The current program runs itself again under `unshare`. As root that takes a network and a mount
+//! namespace; otherwise a user namespace too. Inside, a tmpfs covers `/run`, so that named network
+//! namespaces, locks and sockets of the machine are neither seen nor touched. The kernel removes it
+//! all when the last process inside ends; processes started by [`crate::process`] die with the one
+//! that started them.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+
+use crate::error::{HarnessError, Result};
+
+/// Set to 1 in the environment of a process that runs inside.
+const INSIDE: &str = "ONSEN_PRIVATE_NAMESPACES";
+
+/// True in a process that was started by [`reenter`] or [`run_test`].
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+/// Why private namespaces cannot be had on this machine; nothing when they can.
+pub fn why_not() -> Option<String> {
+    // Mounting is part of the question: some containers permit namespaces but no mounts.
+    let mut command = unshare();
+    command.args(["sh", "-c", "mount -t tmpfs tmpfs /run && ip link set lo up"]);
+    match command.output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!(
+            "private namespaces are not permitted here: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+        Err(error) => Some(format!("unshare (util-linux) cannot be run: {error}")),
+    }
+}
+
+/// Replaces the current program by itself inside private namespaces, with the same arguments.
+/// Returns only when that fails.
+pub fn reenter() -> HarnessError {
+    let mut command = unshare();
+    let program = "/proc/self/exe";
+    let path = match std::fs::read_link(program) {
+        Ok(path) => path,
+        Err(source) => return HarnessError::io(format!("read {program}"))(source),
+    };
+    command
+        .arg(path)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1");
+    let source = command.exec();
+    HarnessError::Spawn {
+        program: "unshare".to_owned(),
+        source,
+    }
+}
+
+/// Makes the namespaces usable; call it once, first, in a process where [`is_inside`] is true.
+pub fn prepare() -> Result<()> {
+    mount(
+        Some("tmpfs"),
+        "/run",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=0755"),
+    )
+    .map_err(|errno| HarnessError::io("mount a private /run")(errno.into()))?;
+    std::fs::create_dir_all("/run/netns").map_err(HarnessError::io("create /run/netns"))?;
+    crate::process::tool("ip", &["link", "set", "lo", "up"]).map(drop)
+}
+
+/// Runs one test body in private namespaces: outside, starts this test executable again for the
+/// test `name` only; inside, runs `body`. Use it through [`private_test!`](crate::private_test).
+///
+/// # Panics
+/// When the test fails, as tests do.
+pub fn run_test(name: &str, body: fn() -> Result<()>) {
+    if is_inside() {
+        if let Err(error) = prepare().and_then(|()| body()) {
+            #[expect(clippy::panic, reason = "a failed test panics")]
+            {
+                panic!("{}", error.chain());
+            }
+        }
+        return;
+    }
+    // The path is `crate::module::name` and libtest knows it without the crate.
+    let name = name.split_once("::").map_or(name, |(_, rest)| rest);
+    if let Some(reason) = why_not().or_else(crate::programs::why_not) {
+        not_run(name, &reason);
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else {
+        not_run(name, "the test executable is not known");
+        return;
+    };
+    let status = child(&program, name).status();
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "{name} failed inside its namespaces: {status:?}"
+    );
+}
+
+/// Says that a test could not run. Not through `println!`: libtest would swallow it.
+fn not_run(name: &str, reason: &str) {
+    drop(writeln!(std::io::stderr(), "not run: {name}: {reason}"));
+}
+
+fn child(program: &Path, name: &str) -> Command {
+    // The parent may be killed: its death must end the child too.
+    let inner = unshare();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .arg(program)
+        .args(["--exact", name, "--nocapture", "--include-ignored"])
+        .env(INSIDE, "1");
+    for (key, value) in inner.get_envs() {
+        command.env(key, value.unwrap_or_default());
+    }
+    command
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    // Debian's users do not have the folders of `ip` and `nft` on their path.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--net", "--mount", "--"]);
+    command
+}
+
+/// Declares tests that run in private namespaces of their own.
+///
+/// ```text
+/// onsen_harness::private_test! {
+///     fn pods_can_talk() { let lab = Lab::start(..)?; ..; Ok(()) }
+/// }
+/// ```
+#[macro_export]
+macro_rules! private_test {
+    ($($(#[$meta:meta])* fn $name:ident() $body:block)+) => {$(
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            fn body() -> $crate::Result<()> $body
+            $crate::private::run_test(concat!(module_path!(), "::", stringify!($name)), body);
+        }
+    )+};
+}
