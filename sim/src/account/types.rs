@@ -1,0 +1,89 @@
+//! What each instance type's network can hold, read from the table in `data/`.
+
+use serde::Serialize;
+
+const TABLE: &str = include_str!("../../data/instance-types.csv");
+
+/// The most addresses an ENI of any type may hold; what EC2 can check while the ENI is not attached.
+pub(super) const LARGEST_IPV4_LIMIT: usize = 64;
+
+/// An instance type's network limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InstanceType {
+    /// Such as `m5.large`.
+    pub name: String,
+    /// Network cards; nearly always 1.
+    pub network_cards: u32,
+    /// ENIs each card takes.
+    pub enis_per_card: u32,
+    /// IPv4 addresses per ENI; the primary counts, a /28 prefix counts as one.
+    pub ipv4_per_eni: u32,
+    /// IPv6 addresses per ENI.
+    pub ipv6_per_eni: u32,
+    /// `nitro` or `xen`; absent for bare metal and two legacy types.
+    pub hypervisor: Option<String>,
+    /// Whether the type has no hypervisor.
+    pub bare_metal: bool,
+}
+
+impl InstanceType {
+    /// The type called `name`.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::all().find(|it| it.name == name)
+    }
+
+    /// Every type, by name.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.lines().filter_map(parse)
+    }
+
+    /// Whether ENIs on this type may hold prefixes.
+    pub fn takes_prefixes(&self) -> bool {
+        self.bare_metal || self.hypervisor.as_deref() == Some("nitro")
+    }
+}
+
+fn parse(line: &str) -> Option<InstanceType> {
+    let mut fields = line.split(',');
+    let name = fields.next().filter(|name| !name.starts_with('#'))?;
+    let mut number = || fields.next()?.parse().ok();
+    let (network_cards, enis_per_card, ipv4_per_eni, ipv6_per_eni) =
+        (number()?, number()?, number()?, number()?);
+    let hypervisor = fields.next()?;
+    Some(InstanceType {
+        name: name.to_owned(),
+        network_cards,
+        enis_per_card,
+        ipv4_per_eni,
+        ipv6_per_eni,
+        hypervisor: (hypervisor != "-").then(|| hypervisor.to_owned()),
+        bare_metal: fields.next()? == "1",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_table_parses() {
+        let lines = TABLE.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(InstanceType::all().count(), lines);
+        assert_eq!(lines, 1391);
+        assert!(InstanceType::all().all(|it| it.ipv4_per_eni as usize <= LARGEST_IPV4_LIMIT));
+    }
+
+    #[test]
+    fn known_types_have_their_known_limits() {
+        let m5 = InstanceType::find("m5.large").unwrap();
+        assert_eq!(
+            (m5.network_cards, m5.enis_per_card, m5.ipv4_per_eni),
+            (1, 3, 10)
+        );
+        assert!(m5.takes_prefixes());
+        assert!(!InstanceType::find("m4.4xlarge").unwrap().takes_prefixes());
+        let p4d = InstanceType::find("p4d.24xlarge").unwrap();
+        assert_eq!((p4d.network_cards, p4d.enis_per_card), (4, 15));
+        assert_eq!(InstanceType::find("m5.colossal"), None);
+    }
+}
