@@ -1,0 +1,419 @@
+//! What outlives the daemon: upstream's `ipam.json`, so that either daemon can follow the other,
+//! and beside it our own file of cooling addresses, which upstream does not have.
+//!
+//! In: the core's `Saved`. Out: the same after a restart, or why it cannot be trusted.
+//! Must hold: a file is replaced whole or not at all; a file that is not whole, or that gives one
+//! address to two sandboxes, gives no allocation.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use onsen_core::effect::{Allocation, Saved};
+use onsen_core::ids::{PodName, SandboxKey};
+use onsen_core::time::Millis;
+use serde::{Deserialize, Serialize};
+
+const VERSION: &str = "vpc-cni-ipam/1";
+const COOLING_VERSION: &str = "onsen-cooling/1";
+
+/// A failed step on a file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {}: {source}", path.display())]
+pub(crate) struct FileError {
+    step: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// What a checkpoint file held.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// There is none: a fresh node, or somebody removed it.
+    Nothing,
+    /// All of it.
+    Whole(Saved),
+    /// It cannot be trusted; the text says why.
+    Bad(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    version: String,
+    allocations: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    #[serde(rename = "networkName")]
+    network: String,
+    #[serde(rename = "containerID")]
+    container: String,
+    #[serde(rename = "ifName")]
+    interface: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ipv4: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ipv6: Option<String>,
+    /// Nanoseconds.
+    #[serde(rename = "allocationTimestamp", default)]
+    since: i64,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    #[serde(rename = "k8sPodNamespace", skip_serializing_if = "String::is_empty")]
+    namespace: String,
+    #[serde(rename = "k8sPodName", skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(rename = "interfacesCount", skip_serializing_if = "Option::is_none")]
+    interfaces: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CoolingDocument {
+    version: String,
+    /// Address and the time in milliseconds since the epoch at which it may be given again.
+    cooling: Vec<(IpAddr, Millis)>,
+}
+
+/// Reads both files.
+pub(crate) fn load(path: &Path) -> Result<Found, FileError> {
+    let Some(bytes) = read(path)? else {
+        return Ok(Found::Nothing);
+    };
+    let mut saved = match parse(&bytes) {
+        Ok(saved) => saved,
+        Err(why) => return Ok(Found::Bad(why)),
+    };
+    if let Some(bytes) = read(&cooling_path(path))? {
+        // Without it an address may be reused early; that is no reason to distrust the rest.
+        saved.cooling = parse_cooling(&bytes);
+    }
+    Ok(Found::Whole(saved))
+}
+
+/// Makes both files durable. Cooling comes first: an address must not be free between the two.
+pub(crate) fn store(path: &Path, saved: &Saved, cooling_changed: bool) -> Result<(), FileError> {
+    if cooling_changed {
+        let document = CoolingDocument {
+            version: COOLING_VERSION.into(),
+            cooling: saved.cooling.clone(),
+        };
+        replace(&cooling_path(path), &document)?;
+    }
+    let document = Document {
+        version: VERSION.into(),
+        allocations: saved.allocations.iter().map(entry).collect(),
+    };
+    replace(path, &document)
+}
+
+/// Keeps a bad file for people to look at, under a name that says when.
+pub(crate) fn set_aside(path: &Path, now: Millis) -> Result<PathBuf, FileError> {
+    let aside = with_suffix(path, &format!(".corrupt-{}", now / 1000));
+    fs::rename(path, &aside).map_err(|source| FileError {
+        step: "set aside",
+        path: path.into(),
+        source,
+    })?;
+    Ok(aside)
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FileError {
+            step: "read",
+            path: path.into(),
+            source,
+        }),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Saved, String> {
+    let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if document.version != VERSION {
+        return Err(format!("its version is {:?}, not {VERSION:?}", document.version));
+    }
+    let (mut keys, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    let mut allocations = Vec::new();
+    for entry in document.allocations {
+        let container = entry.container.clone();
+        let text = [entry.ipv4.as_deref(), entry.ipv6.as_deref()]
+            .into_iter()
+            .flatten()
+            .find(|text| !text.is_empty())
+            .ok_or_else(|| format!("container {container} has no address"))?;
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_not_an_address| format!("container {container} has address {text:?}"))?;
+        let key = SandboxKey {
+            network: entry.network,
+            container: entry.container,
+            interface: entry.interface,
+        };
+        if !addresses.insert(address) {
+            return Err(format!("address {address} is held twice"));
+        }
+        if !keys.insert(key.clone()) {
+            return Err(format!("container {container} is listed twice"));
+        }
+        allocations.push(Allocation {
+            key,
+            address,
+            pod: PodName {
+                namespace: entry.metadata.namespace,
+                name: entry.metadata.name,
+            },
+            since: u64::try_from(entry.since).unwrap_or(0) / 1_000_000,
+        });
+    }
+    allocations.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(Saved {
+        allocations,
+        cooling: Vec::new(),
+    })
+}
+
+fn parse_cooling(bytes: &[u8]) -> Vec<(IpAddr, Millis)> {
+    match serde_json::from_slice::<CoolingDocument>(bytes) {
+        Ok(mut document) if document.version == COOLING_VERSION => {
+            document.cooling.sort_unstable();
+            document.cooling.dedup_by_key(|entry| entry.0);
+            document.cooling
+        }
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
+fn entry(allocation: &Allocation) -> Entry {
+    let text = Some(allocation.address.to_string());
+    let (ipv4, ipv6) = match allocation.address {
+        IpAddr::V4(_) => (text, None),
+        IpAddr::V6(_) => (None, text),
+    };
+    Entry {
+        network: allocation.key.network.clone(),
+        container: allocation.key.container.clone(),
+        interface: allocation.key.interface.clone(),
+        ipv4,
+        ipv6,
+        since: i64::try_from(allocation.since.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
+        metadata: Metadata {
+            namespace: allocation.pod.namespace.clone(),
+            name: allocation.pod.name.clone(),
+            interfaces: Some(1),
+        },
+    }
+}
+
+/// Writes a new file beside the old one, makes it durable, puts it in the old one's place and makes
+/// that durable too.
+fn replace(path: &Path, document: &impl Serialize) -> Result<(), FileError> {
+    let temporary = with_suffix(path, ".tmp");
+    let failed = |step, path: &Path| {
+        let path = path.to_owned();
+        move |source| FileError { step, path, source }
+    };
+    let mut bytes = serde_json::to_vec(document)
+        .map_err(io::Error::other)
+        .map_err(failed("encode", path))?;
+    bytes.push(b'\n');
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed("create", &temporary))?;
+    file.write_all(&bytes).map_err(failed("write", &temporary))?;
+    file.sync_all().map_err(failed("sync", &temporary))?;
+    fs::rename(&temporary, path).map_err(failed("replace", path))?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed("sync", directory))
+}
+
+/// `ipam.json` has `ipam-onsen.json` beside it.
+fn cooling_path(path: &Path) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push("-onsen.json");
+    path.with_file_name(name)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn saved(count: u8) -> Saved {
+        let allocations = (0..count)
+            .map(|n| Allocation {
+                key: SandboxKey {
+                    network: "aws-cni".into(),
+                    container: format!("c{n:03}"),
+                    interface: "eth0".into(),
+                },
+                address: [10, 0, 0, n].into(),
+                pod: PodName {
+                    namespace: "default".into(),
+                    name: format!("web-{n}"),
+                },
+                since: 1_700_000_000_000 + u64::from(n),
+            })
+            .collect();
+        Saved {
+            allocations,
+            cooling: vec![([10, 0, 1, 1].into(), 1_700_000_030_000)],
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_loaded() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ipam.json");
+        assert_eq!(load(&path).unwrap(), Found::Nothing);
+        store(&path, &saved(3), true).unwrap();
+        assert_eq!(load(&path).unwrap(), Found::Whole(saved(3)));
+        let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["ipam-onsen.json", "ipam.json"]);
+    }
+
+    #[test]
+    fn the_file_is_upstreams_to_the_letter() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ipam.json");
+        let mut one = saved(1);
+        one.allocations[0].since = 1_700_000_000_000;
+        store(&path, &one, false).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            concat!(
+                r#"{"version":"vpc-cni-ipam/1","allocations":[{"networkName":"aws-cni","containerID":"c000","ifName":"eth0","#,
+                r#""ipv4":"10.0.0.0","allocationTimestamp":1700000000000000000,"#,
+                r#""metadata":{"k8sPodNamespace":"default","k8sPodName":"web-0","interfacesCount":1}}]}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn members_that_a_later_release_adds_are_ignored() {
+        let text = br#"{"version":"vpc-cni-ipam/1","new":1,"allocations":[
+            {"networkName":"aws-cni","containerID":"c","ifName":"eth0","ipv4":"10.0.0.9","more":[],"metadata":{"x":1}}]}"#;
+        let saved = parse(text).unwrap();
+        assert_eq!(saved.allocations[0].address, IpAddr::from([10, 0, 0, 9]));
+        assert_eq!(saved.allocations[0].pod, PodName::default());
+    }
+
+    #[test]
+    fn an_address_that_is_held_twice_makes_the_file_bad() {
+        let text = br#"{"version":"vpc-cni-ipam/1","allocations":[
+            {"networkName":"n","containerID":"a","ifName":"eth0","ipv4":"10.0.0.9"},
+            {"networkName":"n","containerID":"b","ifName":"eth0","ipv4":"10.0.0.9"}]}"#;
+        assert_eq!(parse(text), Err("address 10.0.0.9 is held twice".into()));
+    }
+
+    #[test]
+    fn another_version_makes_the_file_bad() {
+        let why = parse(br#"{"version":"vpc-cni-ipam/2","allocations":[]}"#).unwrap_err();
+        assert!(why.contains("vpc-cni-ipam/2"), "{why}");
+    }
+
+    #[test]
+    fn a_file_cut_at_any_byte_gives_all_or_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ipam.json");
+        store(&path, &saved(3), true).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            match load(&path).unwrap() {
+                // Only the last line feed may be missing.
+                Found::Whole(found) => assert_eq!((found, length), (saved(3), bytes.len() - 1)),
+                Found::Bad(_) => {}
+                Found::Nothing => panic!("a file of {length} bytes was taken for none"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_cooling_file_costs_the_cooling_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ipam.json");
+        store(&path, &saved(2), true).unwrap();
+        fs::write(cooling_path(&path), b"{").unwrap();
+        let expected = Saved {
+            cooling: Vec::new(),
+            ..saved(2)
+        };
+        assert_eq!(load(&path).unwrap(), Found::Whole(expected));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ipam.json");
+        store(&path, &saved(1), true).unwrap();
+        // A directory in the way of the temporary file.
+        fs::create_dir(with_suffix(&path, ".tmp")).unwrap();
+        let error = store(&path, &saved(2), false).unwrap_err();
+        assert!(error.to_string().starts_with("cannot create "), "{error}");
+        assert_eq!(load(&path).unwrap(), Found::Whole(saved(1)));
+    }
+
+    #[test]
+    fn a_bad_file_is_kept_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ipam.json");
+        fs::write(&path, b"half").unwrap();
+        let aside = set_aside(&path, 1_700_000_000_123).unwrap();
+        assert_eq!(aside.file_name().unwrap(), "ipam.json.corrupt-1700000000");
+        assert_eq!(fs::read(aside).unwrap(), b"half");
+        assert_eq!(load(&path).unwrap(), Found::Nothing);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = parse(&bytes);
+            let _ = parse_cooling(&bytes);
+        }
+
+        #[test]
+        fn a_flipped_byte_never_gives_an_address_to_two_sandboxes(at in 0usize..600, to in any::<u8>()) {
+            let document = Document {
+                version: VERSION.into(),
+                allocations: saved(4).allocations.iter().map(entry).collect(),
+            };
+            let mut bytes = serde_json::to_vec(&document).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = to;
+            if let Ok(found) = parse(&bytes) {
+                let addresses: BTreeSet<_> = found.allocations.iter().map(|a| a.address).collect();
+                prop_assert_eq!(addresses.len(), found.allocations.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Which of three ways a call ended.
+//!
+//! Must hold: *refused* is said only when EC2 surely did nothing. Whatever leaves a doubt (a code of
+//! EC2's own trouble, a timeout, a connection lost after the request may have left, an answer that
+//! is not whole or not understood) is *unknown*, and is followed by a look.
+
+use std::error::Error;
+
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use hyper_util::client::legacy::Error as ClientError;
+use onsen_core::event::Ec2Outcome;
+
+/// EC2 was in trouble while it may have been at work.
+const TROUBLE: [&str; 6] = [
+    "InternalError",
+    "InternalFailure",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "Unavailable",
+];
+
+/// Answered with a status of 5xx, yet surely before any work.
+const THROTTLED: [&str; 6] = [
+    "EC2ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+];
+
+/// How a call that gave an error ended.
+pub(super) fn failed<E>(error: &SdkError<E, HttpResponse>) -> Ec2Outcome
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let words = || DisplayErrorContext(error).to_string();
+    let refused = |code: &str, message: String| Ec2Outcome::Refused {
+        code: code.into(),
+        message,
+    };
+    match error {
+        SdkError::ConstructionFailure(_) => refused("NotSent", words()),
+        SdkError::DispatchFailure(failure) => {
+            let chain = failure.as_connector_error().map(|error| error as &(dyn Error + 'static));
+            match where_it_broke(chain) {
+                Broke::BeforeConnecting => refused("NotSent", words()),
+                Broke::Connecting => refused("Unreachable", words()),
+                Broke::Later => Ec2Outcome::Unknown { message: words() },
+            }
+        }
+        SdkError::ServiceError(context) => {
+            let status = context.raw().status().as_u16();
+            match error.code() {
+                Some(code) if THROTTLED.contains(&code) || (status < 500 && !TROUBLE.contains(&code)) => {
+                    refused(code, error.message().unwrap_or_default().into())
+                }
+                Some(code) => Ec2Outcome::Unknown {
+                    message: format!("status {status}, {code}: {}", error.message().unwrap_or_default()),
+                },
+                None => Ec2Outcome::Unknown {
+                    message: format!("status {status} without an error code: {}", words()),
+                },
+            }
+        }
+        // Timeouts, broken answers, and whatever the SDK adds.
+        _ => Ec2Outcome::Unknown { message: words() },
+    }
+}
+
+/// EC2 said yes and left out what it gave.
+pub(super) fn nothing_in(missing: &str) -> Ec2Outcome {
+    Ec2Outcome::Unknown {
+        message: format!("EC2 answered with success and {missing}"),
+    }
+}
+
+/// An outcome in a line.
+pub(super) fn text(outcome: &Ec2Outcome) -> String {
+    match outcome {
+        Ec2Outcome::Done(gave) => format!("{gave:?}"),
+        Ec2Outcome::Refused { code, message } => format!("refused with {code}: {message}"),
+        Ec2Outcome::Unknown { message } => format!("unknown outcome: {message}"),
+    }
+}
+
+enum Broke {
+    /// No connection was asked for: no credentials, for one.
+    BeforeConnecting,
+    /// No connection came about.
+    Connecting,
+    /// The request may have left.
+    Later,
+}
+
+fn where_it_broke(mut next: Option<&(dyn Error + 'static)>) -> Broke {
+    let mut met_client = false;
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<ClientError>() {
+            if error.is_connect() {
+                return Broke::Connecting;
+            }
+            met_client = true;
+        }
+        met_client |= error.is::<hyper::Error>() || error.is::<std::io::Error>();
+        next = error.source();
+    }
+    if met_client { Broke::Later } else { Broke::BeforeConnecting }
+}

@@ -1,0 +1,77 @@
+//! What the daemon's loop is told from outside the core: by the plugin, by the status pages, by the
+//! watcher of the policy, by tasks that carried out an effect.
+
+use onsen_core::effect::Reply;
+use onsen_core::event::Event;
+use onsen_core::ids::{PodName, SandboxKey};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::policies::News;
+
+/// The loop's mailbox.
+pub(crate) type Mailbox = mpsc::UnboundedSender<Message>;
+
+/// One thing for the loop.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Something for the core.
+    Happened(Event),
+    /// A sandbox wants an address.
+    Add {
+        /// Who.
+        key: SandboxKey,
+        /// For which pod.
+        pod: PodName,
+        /// Dropped when the plugin gave up.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// A sandbox gives its address back.
+    Del {
+        /// Who.
+        key: SandboxKey,
+        /// Dropped when the plugin gave up.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Somebody looks.
+    Show {
+        /// At what.
+        page: Page,
+        /// Gets the page as JSON.
+        answer: oneshot::Sender<serde_json::Value>,
+    },
+    /// The chosen policy or its settings changed, or could not.
+    Policy(Box<News>),
+    /// A policy answered: for the core, with what the answer cost for the status page.
+    Proposed {
+        /// For the core.
+        event: Event,
+        /// For people.
+        cost: Cost,
+    },
+}
+
+/// What a decision cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// The decision.
+    pub(crate) decision: u64,
+    /// Whether the built-in default was asked.
+    pub(crate) built_in: bool,
+    /// Time it took, the way to the thread and back included.
+    pub(crate) micros: u64,
+    /// Fuel that the guest burnt.
+    pub(crate) fuel: u64,
+}
+
+/// What can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// The node in numbers.
+    Status,
+    /// ENIs and their blocks.
+    Enis,
+    /// Addresses held.
+    Pods,
+    /// The last decisions.
+    Decisions,
+}

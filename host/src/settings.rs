@@ -1,0 +1,629 @@
+//! Reads the environment: upstream's variables under upstream's names and rules, and Onsen's own.
+//!
+//! In: a look-up of variables. Out: [`Settings`], or all that is wrong with them at once.
+//! Must hold: a value that upstream replaces by its default with a log line is replaced here too
+//! and named in `Settings::ignored`; a value that makes upstream stop makes us stop.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use onsen_wiring::RandomizeSnat;
+
+/// Settings that are a policy's business: passed to it as text when they are set.
+pub(crate) const POLICY_KEYS: [&str; 6] = [
+    "ENABLE_PREFIX_DELEGATION",
+    "MAX_ENI",
+    "MINIMUM_IP_TARGET",
+    "WARM_ENI_TARGET",
+    "WARM_IP_TARGET",
+    "WARM_PREFIX_TARGET",
+];
+
+/// Variables of upstream that this version does not act upon.
+const UNSUPPORTED: [&str; 13] = [
+    "ANNOTATE_POD_IP",
+    "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
+    "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
+    "CLUSTER_ENDPOINT",
+    "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "DISABLE_POD_V6",
+    "ENABLE_IMDS_ONLY_MODE",
+    "ENABLE_MULTI_NIC",
+    "ENABLE_POD_ENI",
+    "ENABLE_SUBNET_DISCOVERY",
+    "ENABLE_V6_EGRESS",
+    "ENI_CONFIG_ANNOTATION_DEF",
+    "ENI_CONFIG_LABEL_DEF",
+];
+
+/// One value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The variable.
+    pub(crate) name: &'static str,
+    /// What it holds.
+    pub(crate) value: String,
+    /// What it may hold.
+    pub(crate) expected: String,
+    /// What is used instead; absent when the daemon does not start with it.
+    pub(crate) instead: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={:?}: expected {}", self.name, self.value, self.expected)?;
+        match &self.instead {
+            Some(instead) => write!(f, "; {instead} is used instead"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where the status pages listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// On a TCP port.
+    Tcp(SocketAddr),
+    /// On a Unix socket.
+    Unix(PathBuf),
+}
+
+/// Which policy runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// One that the daemon carries.
+    BuiltIn(String),
+    /// A component on disk.
+    File(PathBuf),
+}
+
+impl FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("builtin", name)) if !name.is_empty() => Ok(Self::BuiltIn(name.into())),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            _ => Err("builtin:NAME or file:PATH".into()),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn(name) => write!(f, "builtin:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogTo {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// What the daemon runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Kubernetes' name of this node; empty when not told.
+    pub(crate) node_name: String,
+    /// Put into the tags of new ENIs.
+    pub(crate) cluster_name: String,
+    /// More tags for new ENIs.
+    pub(crate) eni_tags: BTreeMap<String, String>,
+    /// Whether ENIs that bear nobody's tag are ours to use.
+    pub(crate) manage_untagged: bool,
+    /// Use fewer ENIs than the instance type allows.
+    pub(crate) max_eni: Option<u32>,
+    /// The policy's settings, by key.
+    pub(crate) policy_settings: BTreeMap<String, String>,
+    /// How long an address rests between two pods.
+    pub(crate) cooldown: Duration,
+    /// How long an ADD waits for an address at most.
+    pub(crate) add_wait: Duration,
+    /// An ENI younger than this is not detached.
+    pub(crate) min_eni_age: Duration,
+    /// Time between two looks at EC2.
+    pub(crate) look_period: Duration,
+    /// How long a read of EC2 may lag behind a change.
+    pub(crate) consistency: Duration,
+    /// Seed of jitter.
+    pub(crate) seed: u64,
+
+    /// MTU of ENIs.
+    pub(crate) mtu: u32,
+    /// Start of the names of pods' host links.
+    pub(crate) veth_prefix: String,
+    /// Somebody else does source NAT.
+    pub(crate) external_snat: bool,
+    /// Destinations to which pods keep their own address.
+    pub(crate) excluded_snat_cidrs: Vec<(IpAddr, u8)>,
+    /// Destinations that are always reached by the primary ENI.
+    pub(crate) external_service_cidrs: Vec<(IpAddr, u8)>,
+    /// Make node ports work for pods on secondary ENIs.
+    pub(crate) node_port: bool,
+    /// The mark for that.
+    pub(crate) connmark: u32,
+    /// How source ports are chosen.
+    pub(crate) randomize_snat: RandomizeSnat,
+    /// Told to the plugin and to the network policy agent; empty: leave the agent alone.
+    pub(crate) network_policy_mode: String,
+
+    /// Where the plugin reaches us.
+    pub(crate) socket: PathBuf,
+    /// The checkpoint.
+    pub(crate) checkpoint: PathBuf,
+    /// Where the status pages listen; absent when switched off.
+    pub(crate) introspection: Option<Listen>,
+    /// The policy unless the file below says otherwise.
+    pub(crate) policy: Reference,
+    /// A file that names the policy and its settings, read again each second.
+    pub(crate) policy_file: Option<PathBuf>,
+    /// Keeps compiled policies.
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// Where EC2 answers instead of its regional endpoint.
+    pub(crate) ec2_endpoint: Option<String>,
+    /// Where IMDS answers instead of its link-local address.
+    pub(crate) imds_endpoint: Option<String>,
+    /// The region, unless IMDS is to tell it.
+    pub(crate) region: Option<String>,
+
+    /// Least severe line that is logged.
+    pub(crate) log_level: tracing::Level,
+    /// Where to.
+    pub(crate) log_to: LogTo,
+    /// JSON or text; absent: text on a terminal, else JSON.
+    pub(crate) log_json: Option<bool>,
+
+    /// Values that were replaced by defaults.
+    pub(crate) ignored: Vec<Problem>,
+    /// Variables that are set and not acted upon.
+    pub(crate) unsupported: Vec<&'static str>,
+}
+
+impl Settings {
+    /// Reads all of them; `var` gives a variable when it is set.
+    pub(crate) fn read(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Problem>> {
+        let mut r = Reader {
+            var,
+            problems: Vec::new(),
+        };
+
+        // Upstream's code has ENABLE_IPv4 off unless set, and its documents and chart say on. Ours is
+        // on unless IPv6 is: nobody wants a daemon that serves no family.
+        let ipv6 = r.flag("ENABLE_IPv6", false);
+        let ipv4 = r.flag("ENABLE_IPv4", !ipv6);
+        if ipv6 || !ipv4 {
+            r.stop(
+                if ipv6 { "ENABLE_IPv6" } else { "ENABLE_IPv4" },
+                "an IPv4 node: this version of Onsen does not serve IPv6 yet",
+            );
+        }
+
+        let mut policy_settings = BTreeMap::new();
+        for key in POLICY_KEYS {
+            if let Some(value) = var(key) {
+                policy_settings.insert(key.to_owned(), value);
+            }
+        }
+        for key in [
+            "WARM_ENI_TARGET",
+            "WARM_IP_TARGET",
+            "MINIMUM_IP_TARGET",
+            "WARM_PREFIX_TARGET",
+        ] {
+            // Only to name bad ones: the policy reads the text by its own, equal, rule.
+            r.lenient(key, "a whole number from 0", "the policy's default", |text| {
+                text.parse::<u32>().ok()
+            });
+        }
+        r.flag("ENABLE_PREFIX_DELEGATION", false);
+
+        let settings = Self {
+            node_name: var("MY_NODE_NAME").unwrap_or_default(),
+            cluster_name: var("CLUSTER_NAME").unwrap_or_default(),
+            eni_tags: r.eni_tags(),
+            manage_untagged: r.flag("MANAGE_UNTAGGED_ENI", true),
+            max_eni: r.lenient("MAX_ENI", "a whole number from 1", "EC2's limit", |text| {
+                text.parse().ok().filter(|n| *n >= 1)
+            }),
+            policy_settings,
+            cooldown: Duration::from_secs(
+                r.strict("IP_COOLDOWN_PERIOD", "whole seconds from 0", |text| {
+                    text.parse::<u32>().ok()
+                })
+                .unwrap_or(30)
+                .into(),
+            ),
+            add_wait: r.seconds("ONSEN_ADD_WAIT", 10),
+            min_eni_age: r.seconds("ONSEN_MIN_ENI_AGE", 60),
+            look_period: r.seconds("ONSEN_LOOK_PERIOD", 300),
+            consistency: r.seconds("ONSEN_CONSISTENCY", 30),
+            seed: r
+                .strict("ONSEN_SEED", "a whole number from 0 to 2^64-1", |text| text.parse().ok())
+                .unwrap_or_else(crate::clock::chance),
+            mtu: r
+                .strict("AWS_VPC_ENI_MTU", "a whole number from 576 to 9001", |text| {
+                    text.parse().ok().filter(|n| (576..=9001).contains(n))
+                })
+                .unwrap_or(9001),
+            veth_prefix: r
+                .strict(
+                    "AWS_VPC_K8S_CNI_VETHPREFIX",
+                    "1 to 4 characters, not eth, lo or vlan",
+                    |text| {
+                        let fits = (1..=4).contains(&text.len())
+                            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+                        (fits && !["eth", "lo", "vlan"].contains(&text)).then(|| text.to_owned())
+                    },
+                )
+                .unwrap_or_else(|| "eni".into()),
+            external_snat: r.flag("AWS_VPC_K8S_CNI_EXTERNALSNAT", false),
+            excluded_snat_cidrs: r.cidrs("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"),
+            external_service_cidrs: r.cidrs("AWS_EXTERNAL_SERVICE_CIDRS"),
+            node_port: r.flag("AWS_VPC_CNI_NODE_PORT_SUPPORT", true),
+            connmark: r
+                .lenient(
+                    "AWS_VPC_K8S_CNI_CONNMARK",
+                    "a number from 1 to 0xffffffff",
+                    "0x80",
+                    parse_mark,
+                )
+                .unwrap_or(0x80),
+            randomize_snat: match var("AWS_VPC_K8S_CNI_RANDOMIZESNAT").as_deref() {
+                Some("none") => RandomizeSnat::None,
+                Some("hashrandom") => RandomizeSnat::HashRandom,
+                _ => RandomizeSnat::Prng,
+            },
+            network_policy_mode: r
+                .strict(
+                    "NETWORK_POLICY_ENFORCING_MODE",
+                    "none, standard or strict; unset when there is no network policy agent",
+                    |text| {
+                        let mode = text.to_ascii_lowercase();
+                        ["none", "standard", "strict"].contains(&mode.as_str()).then_some(mode)
+                    },
+                )
+                .unwrap_or_default(),
+            socket: r.path("ONSEN_SOCKET").unwrap_or_else(|| onsen_rpc::DAEMON_SOCKET.into()),
+            checkpoint: r
+                .path("AWS_VPC_K8S_CNI_BACKING_STORE")
+                .unwrap_or_else(|| "/var/run/aws-node/ipam.json".into()),
+            introspection: r.introspection(),
+            policy: r
+                .strict("ONSEN_POLICY", "builtin:NAME or file:PATH", |text| text.parse().ok())
+                .unwrap_or_else(|| Reference::BuiltIn(crate::policies::DEFAULT.into())),
+            policy_file: r.path("ONSEN_POLICY_FILE"),
+            cache_dir: r.path("ONSEN_CACHE_DIR"),
+            ec2_endpoint: r.url("AWS_EC2_ENDPOINT"),
+            imds_endpoint: r.url("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+            region: r.text("AWS_REGION"),
+            log_level: r
+                .lenient(
+                    "AWS_VPC_K8S_CNI_LOGLEVEL",
+                    "debug, info, warn or error",
+                    "info",
+                    |text| match text.to_ascii_lowercase().as_str() {
+                        "trace" => Some(tracing::Level::TRACE),
+                        "debug" => Some(tracing::Level::DEBUG),
+                        "info" => Some(tracing::Level::INFO),
+                        "warn" | "warning" => Some(tracing::Level::WARN),
+                        "error" | "fatal" => Some(tracing::Level::ERROR),
+                        _ => None,
+                    },
+                )
+                .unwrap_or(tracing::Level::INFO),
+            log_to: match r.text("AWS_VPC_K8S_CNI_LOG_FILE").as_deref() {
+                Some("stdout") => LogTo::Stdout,
+                // Upstream's default is a file that exists only in its image; ours is the one place
+                // that always does.
+                None | Some("stderr") => LogTo::Stderr,
+                Some(path) => LogTo::File(path.into()),
+            },
+            log_json: r.lenient(
+                "ONSEN_LOG_FORMAT",
+                "json or text",
+                "text on a terminal, else json",
+                |text| match text {
+                    "json" => Some(true),
+                    "text" => Some(false),
+                    _ => None,
+                },
+            ),
+            unsupported: UNSUPPORTED
+                .into_iter()
+                .filter(|name| var(name).is_some_and(|value| parse_flag(&value) != Some(false)))
+                .collect(),
+            ignored: Vec::new(),
+        };
+
+        let (ignored, fatal): (Vec<_>, Vec<_>) =
+            r.problems.into_iter().partition(|problem| problem.instead.is_some());
+        if fatal.is_empty() {
+            Ok(Self { ignored, ..settings })
+        } else {
+            Err(fatal.into_iter().chain(ignored).collect())
+        }
+    }
+}
+
+/// What Go's `ParseBool` takes, which decides for upstream.
+pub(crate) fn parse_flag(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn parse_mark(text: &str) -> Option<u32> {
+    let mark = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+        None => text.parse().ok()?,
+    };
+    (mark != 0).then_some(mark)
+}
+
+/// An IPv4 range, its host bits cleared as upstream does.
+fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    let address: std::net::Ipv4Addr = address.parse().ok()?;
+    let length: u8 = length.parse().ok().filter(|length| *length <= 32)?;
+    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+    Some((IpAddr::V4((u32::from(address) & mask).into()), length))
+}
+
+/// Reads one variable at a time and remembers what was wrong.
+struct Reader<'a> {
+    var: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// The text, when it is set and not empty.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.var)(name).filter(|text| !text.is_empty())
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    /// A bad value stops the daemon.
+    fn strict<T>(&mut self, name: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let value = (self.var)(name)?;
+        let parsed = parse(value.trim());
+        if parsed.is_none() {
+            self.stop(name, expected);
+        }
+        parsed
+    }
+
+    /// A bad value is replaced by the default.
+    fn lenient<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        instead: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = (self.var)(name)?;
+        let parsed = parse(value.trim());
+        if parsed.is_none() {
+            self.problems.push(Problem {
+                name,
+                value,
+                expected: expected.into(),
+                instead: Some(instead.into()),
+            });
+        }
+        parsed
+    }
+
+    fn stop(&mut self, name: &'static str, expected: &str) {
+        self.problems.push(Problem {
+            name,
+            value: (self.var)(name).unwrap_or_default(),
+            expected: expected.into(),
+            instead: None,
+        });
+    }
+
+    fn flag(&mut self, name: &'static str, default: bool) -> bool {
+        self.lenient(name, "true or false", &default.to_string(), parse_flag)
+            .unwrap_or(default)
+    }
+
+    fn seconds(&mut self, name: &'static str, default: u64) -> Duration {
+        self.strict(name, "seconds from 0, also with a fraction", |text| {
+            Duration::try_from_secs_f64(text.parse().ok()?).ok()
+        })
+        .unwrap_or(Duration::from_secs(default))
+    }
+
+    fn url(&mut self, name: &'static str) -> Option<String> {
+        self.text(name)?;
+        self.strict(name, "a URL, http://HOST:PORT or https://HOST", |text| {
+            let uri: hyper::Uri = text.parse().ok()?;
+            let scheme = uri.scheme_str()?;
+            (uri.host().is_some() && ["http", "https"].contains(&scheme)).then(|| text.to_owned())
+        })
+    }
+
+    /// A list with commas; bad parts are left out, as upstream does.
+    fn cidrs(&mut self, name: &'static str) -> Vec<(IpAddr, u8)> {
+        let mut cidrs = Vec::new();
+        for part in self.text(name).unwrap_or_default().split(',').map(str::trim) {
+            if part.is_empty() {
+                continue;
+            }
+            match parse_cidr(part) {
+                Some(cidr) => cidrs.push(cidr),
+                None => self.problems.push(Problem {
+                    name,
+                    value: part.into(),
+                    expected: "IPv4 ranges such as 10.0.0.0/8, separated by commas".into(),
+                    instead: Some("the list without it".into()),
+                }),
+            }
+        }
+        cidrs
+    }
+
+    /// Keys that AWS and Kubernetes keep for themselves are left out, as upstream does.
+    fn eni_tags(&mut self) -> BTreeMap<String, String> {
+        let tags: BTreeMap<String, String> = match self.text("ADDITIONAL_ENI_TAGS") {
+            Some(_) => self
+                .lenient(
+                    "ADDITIONAL_ENI_TAGS",
+                    "a JSON object of strings",
+                    "no tag",
+                    |text| serde_json::from_str(text).ok(),
+                )
+                .unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
+        tags.into_iter()
+            .filter(|(key, _)| !key.contains("k8s.amazonaws.com"))
+            .collect()
+    }
+
+    fn introspection(&mut self) -> Option<Listen> {
+        if self.flag("DISABLE_INTROSPECTION", false) {
+            return None;
+        }
+        let default = || Listen::Tcp(([127, 0, 0, 1], 61679).into());
+        match self.text("INTROSPECTION_BIND_ADDRESS") {
+            None => Some(default()),
+            Some(_) => self.strict("INTROSPECTION_BIND_ADDRESS", "ADDRESS:PORT or unix:PATH", |text| {
+                match text.strip_prefix("unix:") {
+                    Some(path) if !path.is_empty() => Some(Listen::Unix(path.into())),
+                    Some(_) => None,
+                    None => text.parse().ok().map(Listen::Tcp),
+                }
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
+        let vars: BTreeMap<_, _> = vars.iter().copied().collect();
+        Settings::read(&|name| vars.get(name).map(|value| (*value).to_owned()))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_documented_defaults() {
+        let settings = read(&[]).unwrap();
+        assert_eq!(settings.cooldown, Duration::from_secs(30));
+        assert_eq!(settings.mtu, 9001);
+        assert_eq!(settings.veth_prefix, "eni");
+        assert_eq!(settings.connmark, 0x80);
+        assert!(settings.node_port && settings.manage_untagged && !settings.external_snat);
+        assert_eq!(settings.network_policy_mode, "");
+        assert_eq!(settings.policy.to_string(), "builtin:default-warm-eni");
+        assert_eq!(settings.introspection, Some(Listen::Tcp(([127, 0, 0, 1], 61679).into())));
+        assert!(settings.policy_settings.is_empty());
+        assert_eq!(settings.ignored, []);
+    }
+
+    #[test]
+    fn all_values_that_stop_the_daemon_are_named_at_once() {
+        let problems = read(&[
+            ("AWS_VPC_ENI_MTU", "99999"),
+            ("AWS_VPC_K8S_CNI_VETHPREFIX", "vlan"),
+            ("IP_COOLDOWN_PERIOD", "soon"),
+            ("NETWORK_POLICY_ENFORCING_MODE", ""),
+            ("INTROSPECTION_BIND_ADDRESS", "unix:"),
+            ("ONSEN_POLICY", "oci:nowhere"),
+            ("ONSEN_ADD_WAIT", "-1"),
+            ("AWS_EC2_ENDPOINT", "localhost:80"),
+            ("ENABLE_IPv6", "true"),
+        ])
+        .unwrap_err();
+        let names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
+        assert_eq!(
+            names,
+            [
+                "ENABLE_IPv6",
+                "IP_COOLDOWN_PERIOD",
+                "ONSEN_ADD_WAIT",
+                "AWS_VPC_ENI_MTU",
+                "AWS_VPC_K8S_CNI_VETHPREFIX",
+                "NETWORK_POLICY_ENFORCING_MODE",
+                "INTROSPECTION_BIND_ADDRESS",
+                "ONSEN_POLICY",
+                "AWS_EC2_ENDPOINT",
+            ]
+        );
+        assert_eq!(
+            problems[1].to_string(),
+            "IP_COOLDOWN_PERIOD=\"soon\": expected whole seconds from 0"
+        );
+    }
+
+    #[test]
+    fn flags_are_read_as_go_reads_them_and_anything_else_is_the_default() {
+        let settings = read(&[
+            ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "T"),
+            ("MANAGE_UNTAGGED_ENI", "no"),
+            ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "0"),
+        ])
+        .unwrap();
+        assert!(settings.external_snat && settings.manage_untagged && !settings.node_port);
+        assert_eq!(settings.ignored.len(), 1);
+        assert_eq!(settings.ignored[0].name, "MANAGE_UNTAGGED_ENI");
+        assert_eq!(settings.ignored[0].instead.as_deref(), Some("true"));
+    }
+
+    #[test]
+    fn targets_reach_the_policy_as_they_were_written_and_bad_ones_are_named() {
+        let settings = read(&[("WARM_IP_TARGET", "-3"), ("WARM_ENI_TARGET", "2"), ("MAX_ENI", "0")]).unwrap();
+        assert_eq!(settings.policy_settings["WARM_IP_TARGET"], "-3");
+        assert_eq!(settings.policy_settings["WARM_ENI_TARGET"], "2");
+        assert_eq!(settings.max_eni, None);
+        let names: Vec<_> = settings.ignored.iter().map(|problem| problem.name).collect();
+        assert_eq!(names, ["WARM_IP_TARGET", "MAX_ENI"]);
+    }
+
+    #[test]
+    fn ranges_are_trimmed_cleared_and_bad_ones_left_out() {
+        let settings = read(&[("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", " 10.1.2.3/16, nonsense,,0.0.0.0/0")]).unwrap();
+        let expected: [(IpAddr, u8); 2] = [([10, 1, 0, 0].into(), 16), ([0, 0, 0, 0].into(), 0)];
+        assert_eq!(settings.excluded_snat_cidrs, expected);
+        assert_eq!(settings.ignored[0].value, "nonsense");
+    }
+
+    #[test]
+    fn tags_that_others_own_are_left_out() {
+        let settings = read(&[(
+            "ADDITIONAL_ENI_TAGS",
+            r#"{"team":"net","node.k8s.amazonaws.com/instance_id":"i-1"}"#,
+        )])
+        .unwrap();
+        assert_eq!(settings.eni_tags.len(), 1);
+        assert_eq!(settings.eni_tags["team"], "net");
+        assert_eq!(read(&[("ADDITIONAL_ENI_TAGS", "{")]).unwrap().ignored.len(), 1);
+    }
+
+    #[test]
+    fn what_is_set_and_not_acted_upon_is_named() {
+        let settings = read(&[("ENABLE_POD_ENI", "true"), ("ENABLE_MULTI_NIC", "false")]).unwrap();
+        assert_eq!(settings.unsupported, ["ENABLE_POD_ENI"]);
+    }
+}
