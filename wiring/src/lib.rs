@@ -23,7 +23,10 @@ mod names;
 mod node;
 mod pod;
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 pub use eni::EniWiring;
 pub use firewall::{Backend, Chain, ChainRule, Firewall, NftTable};
@@ -136,6 +139,22 @@ impl Rule {
     }
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.priority)?;
+        if let Some((address, length)) = self.from {
+            write!(f, " from {address}/{length}")?;
+        }
+        if let Some((address, length)) = self.to {
+            write!(f, " to {address}/{length}")?;
+        }
+        if let Some((mark, mask)) = self.mark {
+            write!(f, " fwmark {mark:#x}/{mask:#x}")?;
+        }
+        write!(f, " lookup {}", self.table)
+    }
+}
+
 /// A route. The device is whichever link the wiring belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -145,6 +164,16 @@ pub struct Route {
     pub destination: Cidr,
     /// The next hop. Without one the destination is on the link itself (scope link).
     pub gateway: Option<IpAddr>,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.destination.0, self.destination.1)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        write!(f, " in table {}", self.table)
+    }
 }
 
 /// The network address of a CIDR: the bits beyond the prefix cleared.
