@@ -55,6 +55,14 @@ impl Cidr {
         }
     }
 
+    /// Sorts after every block that starts at this address or before it.
+    pub(crate) fn after(address: IpAddr) -> Self {
+        Self {
+            base: address,
+            length: u8::MAX,
+        }
+    }
+
     /// First address.
     pub fn base(&self) -> IpAddr {
         self.base

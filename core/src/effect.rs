@@ -144,6 +144,19 @@ pub enum Ec2Request {
 }
 
 impl Ec2Request {
+    /// The ENI it is about; a new one has no id yet.
+    pub fn eni(&self) -> Option<&EniId> {
+        match self {
+            Self::CreateEni { .. } => None,
+            Self::AttachEni { eni, .. }
+            | Self::SetDeleteOnTermination { eni, .. }
+            | Self::DetachEni { eni, .. }
+            | Self::DeleteEni { eni }
+            | Self::Assign { eni, .. }
+            | Self::Unassign { eni, .. } => Some(eni),
+        }
+    }
+
     /// The EC2 action it is sent as.
     pub fn action(&self) -> &'static str {
         match self {
@@ -232,6 +245,11 @@ pub enum NoAddress {
     },
     /// The sandbox was deleted while it waited.
     Cancelled,
+    /// The sandbox holds an address that EC2 has taken away.
+    AddressLost {
+        /// Which.
+        address: IpAddr,
+    },
 }
 
 impl NoAddress {
@@ -244,6 +262,7 @@ impl NoAddress {
             Self::Throttled { .. } => "ec2-throttled",
             Self::WaitedTooLong { .. } => "waited-too-long",
             Self::Cancelled => "cancelled",
+            Self::AddressLost { .. } => "address-lost",
         }
     }
 }

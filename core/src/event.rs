@@ -98,6 +98,8 @@ pub struct EniFacts {
     pub role: Role,
     /// False when the daemon must leave it alone.
     pub managed: bool,
+    /// True when it carries this node's tag: the daemon made it.
+    pub ours: bool,
     /// True when its addresses must serve no new pod.
     pub excluded: bool,
     /// Its own address, never given to pods.

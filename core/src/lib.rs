@@ -7,11 +7,20 @@
 
 extern crate alloc;
 
+mod budget;
+mod check;
 pub mod cidr;
 pub mod config;
+mod demand;
 pub mod effect;
 pub mod event;
 pub mod ids;
+mod journal;
+mod life;
+pub mod node;
+mod observe;
+mod policy;
+mod pool;
 pub mod proposal;
 pub mod snapshot;
 pub mod status;

@@ -1,0 +1,169 @@
+//! How many EC2 calls the node may make now, and when EC2 has asked it to be quiet.
+//!
+//! Must hold: no clock of its own; jitter comes from the seed it was given.
+
+use crate::config::Rate;
+use crate::time::Millis;
+
+/// EC2's words for "you ask too often".
+pub(crate) fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "RequestLimitExceeded"
+            | "Throttling"
+            | "ThrottlingException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "TooManyRequestsException"
+            | "EC2ThrottledException"
+            | "SlowDown"
+    )
+}
+
+/// EC2's words for "the subnet has none left".
+pub(crate) fn is_shortage(code: &str, message: &str) -> bool {
+    matches!(code, "InsufficientFreeAddressesInSubnet" | "InsufficientCidrBlocks")
+        // The same fact when the count asked for exceeds what is left; told only in the words.
+        || (code == "InvalidParameterValue" && message.contains("sufficient free Ipv"))
+}
+
+/// EC2's words for "you may not".
+pub(crate) fn is_denial(code: &str) -> bool {
+    matches!(
+        code,
+        "UnauthorizedOperation"
+            | "AuthFailure"
+            | "InvalidClientTokenId"
+            | "SignatureDoesNotMatch"
+            | "RequestExpired"
+            | "AccessDenied"
+    )
+}
+
+/// A token bucket that counts in thousandths of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    rate: Rate,
+    tokens: u64,
+    at: Millis,
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: Rate, now: Millis) -> Self {
+        Self {
+            rate,
+            tokens: u64::from(rate.burst) * 1_000,
+            at: now,
+        }
+    }
+
+    /// Calls that may be made now.
+    pub(crate) fn available(&self, now: Millis) -> u32 {
+        (self.filled(now) / 1_000) as u32
+    }
+
+    /// Takes one call out.
+    pub(crate) fn take(&mut self, now: Millis) {
+        self.tokens = self.filled(now).saturating_sub(1_000);
+        self.at = now;
+    }
+
+    /// When the next call may be made.
+    pub(crate) fn next(&self, now: Millis) -> Millis {
+        let missing = 1_000u64.saturating_sub(self.filled(now));
+        let per_second = u64::from(self.rate.per_second_milli.max(1));
+        now + (missing * 1_000).div_ceil(per_second)
+    }
+
+    fn filled(&self, now: Millis) -> u64 {
+        let added = now.saturating_sub(self.at) * u64::from(self.rate.per_second_milli) / 1_000;
+        (self.tokens + added).min(u64::from(self.rate.burst) * 1_000)
+    }
+}
+
+/// When to be quiet, after EC2 throttled or refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Throttle {
+    pub(crate) until: Millis,
+    strikes: u32,
+    jitter: Jitter,
+    base: Millis,
+}
+
+impl Throttle {
+    pub(crate) fn new(base: Millis, seed: u64) -> Self {
+        Self {
+            until: 0,
+            strikes: 0,
+            jitter: Jitter(seed),
+            base,
+        }
+    }
+
+    /// EC2 throttled a call: doubles the pause.
+    pub(crate) fn strike(&mut self, now: Millis) {
+        self.until = self.until.max(now + self.backoff(self.strikes));
+        self.strikes = (self.strikes + 1).min(6);
+    }
+
+    /// EC2 took a call.
+    pub(crate) fn relief(&mut self) {
+        self.strikes = 0;
+    }
+
+    /// A pause after that many failures in a row: half to all of `base * 2^tries`.
+    pub(crate) fn backoff(&mut self, tries: u32) -> Millis {
+        let full = self.base << tries.min(6);
+        full / 2 + self.jitter.below(full / 2 + 1)
+    }
+}
+
+/// Numbers that look random and are a function of the seed (splitmix64).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jitter(pub(crate) u64);
+
+impl Jitter {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let rate = Rate {
+            burst: 2,
+            per_second_milli: 500,
+        };
+        let mut bucket = Bucket::new(rate, 0);
+        assert_eq!(bucket.available(0), 2);
+        bucket.take(0);
+        bucket.take(0);
+        assert_eq!(bucket.available(0), 0);
+        assert_eq!(bucket.next(0), 2_000);
+        assert_eq!(bucket.available(2_000), 1);
+        assert_eq!(bucket.available(1_000_000), 2);
+    }
+
+    #[test]
+    fn pauses_grow_and_end_when_ec2_takes_a_call() {
+        let mut throttle = Throttle::new(1_000, 7);
+        let mut last = 0;
+        for _ in 0..20 {
+            throttle.strike(0);
+            assert!(throttle.until >= last && throttle.until <= 64_000);
+            last = throttle.until;
+        }
+        assert!(last >= 32_000);
+        throttle.relief();
+        throttle.strike(100_000);
+        assert!(throttle.until <= 101_000);
+    }
+}

@@ -1,0 +1,123 @@
+//! Durable before the reply leaves: gathers changes into one write, holds their replies back, and
+//! knows how to undo them.
+//!
+//! In: changes already made to the pool. Out: batches to write, replies to send, undone changes.
+//! Must hold: at most one write is under way; when it fails, all that is not durable is undone,
+//! newest first.
+
+use alloc::vec::Vec;
+
+use crate::effect::{Allocation, Reply};
+use crate::ids::{RequestId, SandboxKey};
+use crate::pool::Pool;
+use crate::time::Millis;
+
+/// A change of the pool that is not durable yet.
+#[derive(Clone, Debug)]
+enum Change {
+    Assigned(SandboxKey),
+    Released(Allocation),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Batch {
+    changes: Vec<Change>,
+    replies: Vec<(RequestId, Reply)>,
+    cooling_changed: bool,
+    /// Something of the checkpoint changed for which nobody waits.
+    dirty: bool,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.replies.is_empty() && !self.dirty
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Journal {
+    generation: u64,
+    writing: Option<Batch>,
+    queued: Batch,
+}
+
+impl Journal {
+    pub(crate) fn assigned(&mut self, key: &SandboxKey) {
+        self.queued.changes.push(Change::Assigned(key.clone()));
+    }
+
+    pub(crate) fn released(&mut self, allocation: Allocation, cools: bool) {
+        self.queued.cooling_changed |= cools;
+        self.queued.changes.push(Change::Released(allocation));
+    }
+
+    /// The checkpoint differs from the pool though no request is behind it.
+    pub(crate) fn touch(&mut self) {
+        self.queued.dirty = true;
+        self.queued.cooling_changed = true;
+    }
+
+    /// Sends the reply once everything recorded so far is durable.
+    pub(crate) fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.queued.replies.push((request, reply));
+    }
+
+    /// Whether all of the pool is durable.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.writing.is_none() && self.queued.is_empty()
+    }
+
+    /// The next write: its generation and whether cooling changed.
+    pub(crate) fn next_write(&mut self) -> Option<(u64, bool)> {
+        if self.writing.is_some() || self.queued.is_empty() {
+            return None;
+        }
+        let batch = core::mem::take(&mut self.queued);
+        self.generation += 1;
+        let cooling_changed = batch.cooling_changed;
+        self.writing = Some(batch);
+        Some((self.generation, cooling_changed))
+    }
+
+    /// A write has ended: replies to send now. A write nobody asked for is ignored.
+    pub(crate) fn written(
+        &mut self,
+        generation: u64,
+        durable: bool,
+        pool: &mut Pool,
+        now: Millis,
+    ) -> Vec<(RequestId, Reply)> {
+        if generation != self.generation {
+            return Vec::new();
+        }
+        let Some(batch) = self.writing.take() else {
+            return Vec::new();
+        };
+        if durable {
+            return batch.replies;
+        }
+        let later = core::mem::take(&mut self.queued);
+        for change in later.changes.iter().rev().chain(batch.changes.iter().rev()) {
+            undo(change, pool, now);
+        }
+        batch
+            .replies
+            .into_iter()
+            .chain(later.replies)
+            .map(|(request, _)| (request, Reply::NotDurable))
+            .collect()
+    }
+}
+
+fn undo(change: &Change, pool: &mut Pool, now: Millis) {
+    match change {
+        // No pod ever saw it: it need not cool.
+        Change::Assigned(key) => {
+            pool.release(key, 0, now);
+        }
+        Change::Released(allocation) => {
+            pool.hold(allocation.clone());
+        }
+    }
+}

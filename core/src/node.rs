@@ -1,0 +1,552 @@
+//! The node: one value that knows everything, one function that handles whatever happens.
+//!
+//! In: events and the time. Out: effects, to be performed in order, and the time of the next wake.
+//! Must hold: the laws of `crate::laws`; every request is answered once.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::budget::{Bucket, Jitter, Throttle, is_denial, is_throttling};
+use crate::check::{Step, eni_keep};
+use crate::cidr::Unit;
+use crate::config::{Config, StartFacts};
+use crate::demand::{History, Waiter, Waiting};
+use crate::effect::{Ec2Request, Effect, NoAddress, Reply, Severity};
+use crate::event::Event;
+use crate::ids::{EniId, IntentId, PodName, RequestId, SandboxKey, SubnetId};
+use crate::journal::Journal;
+use crate::life::{Create, report};
+use crate::observe::Looks;
+use crate::policy::Mind;
+use crate::pool::{Goal, Link, Pool};
+use crate::snapshot::{Operation, Role, Trigger};
+use crate::status::{BlockStatus, EniStatus, HoldingStatus, Summary};
+use crate::time::{MINUTE, Millis};
+
+/// Outcomes the policy is shown: this many, this old.
+const MAX_OUTCOMES: usize = 32;
+const OUTCOME_AGE: Millis = 15 * MINUTE;
+
+/// How an earlier action ended.
+#[derive(Clone, Debug)]
+pub(crate) struct PastOutcome {
+    pub(crate) at: Millis,
+    pub(crate) operation: Operation,
+    pub(crate) eni: Option<EniId>,
+    pub(crate) subnet: Option<SubnetId>,
+    pub(crate) unit: Unit,
+    pub(crate) asked: u32,
+    pub(crate) done: u32,
+    pub(crate) code: String,
+}
+
+/// The last thing EC2 refused to give.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) operation: Operation,
+    pub(crate) subnet: SubnetId,
+    pub(crate) code: String,
+    pub(crate) shortage: bool,
+}
+
+/// What is remembered of a subnet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SubnetMemory {
+    pub(crate) free_addresses: Option<u32>,
+    pub(crate) read_at: Millis,
+    pub(crate) no_addresses_at: Millis,
+    pub(crate) no_prefixes_at: Millis,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) started_at: Millis,
+    pub(crate) pool: Pool,
+    /// Card and device index of attached ENIs that the daemon leaves alone.
+    pub(crate) foreign: BTreeSet<(u32, u32)>,
+    /// Device indexes of card 0 that EC2 refused though nothing known uses them.
+    pub(crate) refused_indexes: BTreeSet<u32>,
+    pub(crate) waiting: Waiting,
+    pub(crate) history: History,
+    journal: Journal,
+    pub(crate) calls: BTreeMap<IntentId, Ec2Request>,
+    pub(crate) creates: Vec<Create>,
+    /// Destructive steps of the newest decision that wait for a fresh view.
+    pub(crate) parked: Vec<Step>,
+    pub(crate) looks: Looks,
+    pub(crate) mind: Mind,
+    pub(crate) subnets: BTreeMap<SubnetId, SubnetMemory>,
+    pub(crate) outcomes: VecDeque<PastOutcome>,
+    pub(crate) last_refusal: Option<Refusal>,
+    pub(crate) grow_bucket: Bucket,
+    pub(crate) release_bucket: Bucket,
+    pub(crate) throttle: Throttle,
+    pub(crate) jitter: Jitter,
+    pub(crate) last_intent: u64,
+}
+
+impl Node {
+    /// Builds the node from what was found: pool from EC2, holders from the checkpoint.
+    pub fn start(config: Config, facts: StartFacts, now: Millis) -> (Self, Vec<Effect>) {
+        let seed = config.seed;
+        let mut node = Self {
+            started_at: now,
+            pool: Pool::default(),
+            foreign: BTreeSet::new(),
+            refused_indexes: BTreeSet::new(),
+            waiting: Waiting::default(),
+            history: History::default(),
+            journal: Journal::default(),
+            calls: BTreeMap::new(),
+            creates: Vec::new(),
+            parked: Vec::new(),
+            looks: Looks::under_way_since(now),
+            mind: Mind::default(),
+            subnets: BTreeMap::from([(config.own_subnet.clone(), SubnetMemory::default())]),
+            outcomes: VecDeque::new(),
+            last_refusal: None,
+            grow_bucket: Bucket::new(config.grow_rate, now),
+            release_bucket: Bucket::new(config.release_rate, now),
+            throttle: Throttle::new(config.times.backoff, seed),
+            jitter: Jitter(seed ^ 0x5eed),
+            last_intent: 0,
+            config,
+        };
+        let mut out = Vec::new();
+        for remark in facts.remarks {
+            report(&mut out, Severity::Warning, "start", remark);
+        }
+        node.looks.periodic_at = now + node.config.times.look_period;
+        let mut attached = facts.observation.clone();
+        // The primary first, then in the order of attachment.
+        attached.attached.sort_by_key(|eni| {
+            let device = eni.attachment.as_ref().map(|a| (a.card, a.device_index));
+            (eni.role != Role::Primary, device)
+        });
+        for eni in attached.attached.into_iter().filter(|eni| eni.managed) {
+            let leaving = eni.attachment.as_ref().is_some_and(|attachment| attachment.detaching);
+            let id = eni.id.clone();
+            node.take_in(eni, now);
+            if let Some(eni) = node.pool.eni_mut(&id) {
+                eni.changed_at = 0;
+                if leaving {
+                    eni.goal = Goal::Leave;
+                }
+            }
+        }
+        node.restore(facts.saved, &facts.gone, now, &mut out);
+        node.observed(facts.observation, now, &mut out);
+        node.mind.pending = Some(Trigger::Start);
+        node.settle(now, &mut out);
+        (node, out)
+    }
+
+    fn restore(
+        &mut self,
+        saved: crate::effect::Saved,
+        gone: &BTreeSet<SandboxKey>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let latest = now + self.config.times.cooldown;
+        for (address, until) in saved.cooling {
+            // A clock that was set back must not keep an address for ever.
+            if until > now {
+                self.pool.cool(address, until.min(latest));
+            }
+        }
+        for allocation in saved.allocations {
+            if gone.contains(&allocation.key) {
+                self.journal.touch();
+                self.pool.cool(allocation.address, latest);
+                continue;
+            }
+            let (address, pod) = (allocation.address, allocation.pod.clone());
+            if self.pool.place_of(address).is_none() {
+                let message = format!("{address} of pod {pod} is on no ENI of this instance");
+                report(out, Severity::Error, "address-lost", message);
+            }
+            if !self.pool.hold(allocation) {
+                self.journal.touch();
+                let message = format!("the checkpoint gives {address} to two sandboxes; pod {pod} comes second");
+                report(out, Severity::Error, "address-twice", message);
+            }
+        }
+    }
+
+    /// Something happened. Perform the effects in order.
+    pub fn handle(&mut self, event: Event, now: Millis) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Assign {
+                request,
+                key,
+                pod,
+                deadline,
+            } => self.assign(request, key, pod, deadline, now, &mut out),
+            Event::Release { request, key } => self.release(request, &key, now, &mut out),
+            Event::Checkpointed {
+                generation,
+                durable,
+            } => self.checkpointed(generation, durable, now, &mut out),
+            Event::Proposed { decision, answer } => self.proposed(decision, answer, now, &mut out),
+            Event::Ec2Finished { intent, outcome } => self.ec2_finished(intent, outcome, now, &mut out),
+            Event::EniConfigured { eni, result } => self.configured(&eni, result, now, &mut out),
+            Event::Observed(observation) => self.observed(*observation, now, &mut out),
+            Event::LookFailed(why) => self.look_failed(&why, now, &mut out),
+            Event::PolicyChanged {
+                settings,
+                unit,
+                reset_memo,
+            } => {
+                self.config.settings = settings;
+                self.config.unit = unit;
+                if reset_memo {
+                    self.mind.forget_memo();
+                }
+                self.mind.overrule_again_at = now;
+                self.mind.wake(Trigger::Change);
+            }
+            Event::NodeChanged {
+                schedulable,
+                terminating,
+            } => {
+                self.config.node.schedulable = schedulable;
+                self.config.node.terminating = terminating;
+                self.mind.wake(Trigger::Change);
+            }
+            Event::Tick => {}
+        }
+        self.settle(now, &mut out);
+        out
+    }
+
+    /// Draws every consequence of the state as it is now.
+    fn settle(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.pool.end_cooling(now);
+        while self.outcomes.len() > MAX_OUTCOMES
+            || self.outcomes.front().is_some_and(|past| past.at + OUTCOME_AGE < now)
+        {
+            self.outcomes.pop_front();
+        }
+        self.serve(now);
+        self.advance(now, out);
+        self.look(now, out);
+        self.ask(now, out);
+        self.turn_away(now, out);
+        if let Some((generation, cooling_changed)) = self.journal.next_write() {
+            out.push(Effect::Checkpoint {
+                generation,
+                saved: self.pool.saved(),
+                cooling_changed,
+            });
+        }
+    }
+
+    fn assign(
+        &mut self,
+        request: RequestId,
+        key: SandboxKey,
+        pod: PodName,
+        deadline: Millis,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        if !key.is_complete() {
+            let reply = Reply::IncompleteKey;
+            out.push(Effect::Reply { request, reply });
+            return;
+        }
+        if let Some(allocation) = self.pool.held(&key) {
+            let address = allocation.address;
+            let reply = self
+                .pool
+                .holding(allocation)
+                .map_or(Reply::NoAddress(NoAddress::AddressLost { address }), Reply::Assigned);
+            self.answer_when_durable(request, reply, out);
+            return;
+        }
+        self.waiting.join(request, key, pod, now, deadline);
+        self.mind.wake(Trigger::Demand);
+    }
+
+    fn answer_when_durable(&mut self, request: RequestId, reply: Reply, out: &mut Vec<Effect>) {
+        if self.journal.is_settled() {
+            out.push(Effect::Reply { request, reply });
+        } else {
+            self.journal.reply(request, reply);
+        }
+    }
+
+    fn release(&mut self, request: RequestId, key: &SandboxKey, now: Millis, out: &mut Vec<Effect>) {
+        if let Some(waiter) = self.waiting.remove(key) {
+            for request in waiter.requests {
+                let reply = Reply::NoAddress(NoAddress::Cancelled);
+                out.push(Effect::Reply { request, reply });
+            }
+        }
+        let migrated = key.migrated();
+        let key = if self.pool.held(key).is_none() { &migrated } else { key };
+        let Some(holding) = self.pool.held(key).map(|allocation| {
+            self.pool.holding(allocation).unwrap_or(crate::effect::Holding {
+                address: allocation.address,
+                eni: EniId::default(),
+                card: 0,
+                device_index: 0,
+            })
+        }) else {
+            self.answer_when_durable(request, Reply::UnknownSandbox, out);
+            return;
+        };
+        let until = now + self.config.times.cooldown;
+        if let Some(allocation) = self.pool.release(key, until, now) {
+            self.journal.released(allocation, until > now);
+            self.journal.reply(request, Reply::Released(holding));
+            self.history.deleted(now);
+            self.mind.wake(Trigger::Demand);
+        }
+    }
+
+    fn checkpointed(&mut self, generation: u64, durable: bool, now: Millis, out: &mut Vec<Effect>) {
+        if !durable {
+            let message = String::from("the checkpoint cannot be written; what it held is undone");
+            report(out, Severity::Error, "checkpoint-failed", message);
+        }
+        for (request, reply) in self.journal.written(generation, durable, &mut self.pool, now) {
+            out.push(Effect::Reply { request, reply });
+        }
+    }
+
+    /// Gives free addresses to those who wait, first come, first served.
+    fn serve(&mut self, now: Millis) {
+        while let Some(waiter) = self.waiting.0.front() {
+            let placement = self.mind.placement;
+            let Some(allocation) = self.pool.assign(&waiter.key, &waiter.pod, placement, now).cloned() else {
+                return;
+            };
+            let Some(holding) = self.pool.holding(&allocation) else {
+                return;
+            };
+            self.journal.assigned(&allocation.key);
+            self.history.added(now);
+            if let Some(waiter) = self.waiting.0.pop_front() {
+                for request in waiter.requests {
+                    self.journal.reply(request, Reply::Assigned(holding.clone()));
+                }
+            }
+            self.mind.wake(Trigger::Demand);
+        }
+    }
+
+    /// Answers those who wait for nothing, with the reason.
+    fn turn_away(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        let mut kept = VecDeque::new();
+        for waiter in core::mem::take(&mut self.waiting.0) {
+            match self.verdict(&waiter, kept.len(), now) {
+                None => kept.push_back(waiter),
+                Some(why) => out.extend(waiter.requests.iter().map(|request| Effect::Reply {
+                    request: *request,
+                    reply: Reply::NoAddress(why.clone()),
+                })),
+            }
+        }
+        self.waiting.0 = kept;
+    }
+
+    /// Why a waiting sandbox will get nothing; absent while it may.
+    fn verdict(&self, waiter: &Waiter, ahead: usize, now: Millis) -> Option<NoAddress> {
+        if now >= waiter.deadline {
+            return Some(self.too_long(waiter, now));
+        }
+        if self.is_growing() || self.mind.asked.is_some() || self.mind.pending.is_some() {
+            return None;
+        }
+        let cooled = self
+            .pool
+            .cooling()
+            .values()
+            .filter(|until| **until < waiter.deadline)
+            .count();
+        // Each address that will have cooled in time serves one of those ahead, or this one.
+        if cooled > ahead || self.pool.enis.iter().any(|eni| eni.goal == Goal::Leave) {
+            return None;
+        }
+        if !self.has_room() {
+            return Some(NoAddress::NodeFull {
+                assigned: self.pool.allocations().count() as u32,
+                cooling: self.pool.cooling().len() as u32,
+                enis: self.eni_count(),
+                enis_limit: self.eni_limit(),
+            });
+        }
+        if self.throttle.until > now {
+            let until = self.throttle.until;
+            return (until >= waiter.deadline).then_some(NoAddress::Throttled { until });
+        }
+        let refusal = self.last_refusal.as_ref().filter(|_| self.mind.idle)?;
+        if refusal.shortage {
+            Some(NoAddress::SubnetEmpty {
+                subnet: refusal.subnet.clone(),
+                code: refusal.code.clone(),
+            })
+        } else if is_denial(&refusal.code) {
+            Some(NoAddress::Denied {
+                operation: refusal.operation,
+                code: refusal.code.clone(),
+            })
+        } else {
+            None
+        }
+    }
+
+    fn too_long(&self, waiter: &Waiter, now: Millis) -> NoAddress {
+        let refusal = self.last_refusal.as_ref();
+        if refusal.is_some_and(|refusal| is_throttling(&refusal.code)) && self.throttle.until > now {
+            return NoAddress::Throttled {
+                until: self.throttle.until,
+            };
+        }
+        NoAddress::WaitedTooLong {
+            waited: now.saturating_sub(waiter.since),
+            in_flight: self.calls.len() as u32,
+            last_code: refusal.map(|refusal| refusal.code.clone()),
+        }
+    }
+
+    /// Whether more addresses are on their way.
+    pub(crate) fn is_growing(&self) -> bool {
+        !self.creates.is_empty()
+            || self.pool.enis.iter().any(|eni| {
+                eni.growing > 0
+                    || (eni.goal == Goal::Keep && eni.link != Link::Ready)
+            })
+    }
+
+    /// ENIs that count against the limit now or when everything under way has succeeded.
+    pub(crate) fn eni_count(&self) -> u32 {
+        (self.pool.enis.len() + self.creates.len()) as u32
+    }
+
+    /// ENIs that the daemon may have: what EC2 allows without those that it leaves alone.
+    pub(crate) fn eni_limit(&self) -> u32 {
+        let foreign = self.foreign.iter().filter(|(card, _)| *card == 0).count() as u32;
+        self.config.limits.enis.saturating_sub(foreign)
+    }
+
+    /// ENIs that were asked for and have no id yet.
+    pub(crate) fn creating(&self) -> impl Iterator<Item = &Create> {
+        self.creates.iter()
+    }
+
+    /// When `Event::Tick` is due, if nothing happens before.
+    pub fn next_wake(&self) -> Option<Millis> {
+        let asking = self.mind.asked.is_some();
+        let policy = (!asking).then_some(self.mind.wake_at);
+        let calm = self.mind.pending.filter(|_| !asking).map(|trigger| self.calm_until(trigger));
+        let progress = self.overrule_at().filter(|_| !asking);
+        let looking = self.looks.under_way.is_some();
+        let look = (!looking).then_some(self.looks.periodic_at);
+        let wanted = self.looks.wanted_at.filter(|_| !looking);
+        let retries = self
+            .pool
+            .enis
+            .iter()
+            .filter(|eni| !eni.busy() && self.has_work(eni))
+            .map(|eni| eni.retry_at.max(self.throttle.until));
+        policy
+            .into_iter()
+            .chain(calm)
+            .chain(progress)
+            .chain(look)
+            .chain(wanted)
+            .chain(retries)
+            .chain(self.waiting.0.iter().map(|waiter| waiter.deadline))
+            .chain(self.pool.cooling().values().copied())
+            .min()
+    }
+
+    /// Whether an ENI is not yet what it is to become.
+    fn has_work(&self, eni: &crate::pool::Eni) -> bool {
+        eni.missing_since.is_none()
+            && ((eni.goal == Goal::Leave && eni.link != Link::Configuring)
+                || eni.link == Link::Absent
+                || eni.attachment.as_ref().is_none_or(|attachment| {
+                    eni.ours && eni.role == Role::Secondary && !attachment.delete_on_termination
+                }))
+    }
+
+    /// The pool in numbers.
+    pub fn summary(&self, now: Millis) -> Summary {
+        let mut limits = self.config.limits;
+        limits.enis = self.eni_limit();
+        let blocks = self.pool.enis.iter().flat_map(|eni| eni.blocks.keys());
+        Summary {
+            enis: self.eni_count(),
+            limits,
+            addresses: self.pool.addresses(),
+            prefixes: blocks.filter(|cidr| cidr.unit() == Unit::Prefix).count() as u32,
+            assigned: self.pool.allocations().count() as u32,
+            cooling: self.pool.cooling().len() as u32,
+            warm: self.pool.warm(),
+            waiting: self.waiting.0.len() as u32,
+            in_flight: self.calls.len() as u32,
+            throttled_until: if self.throttle.until > now { self.throttle.until } else { 0 },
+        }
+    }
+
+    /// Each ENI with its blocks.
+    pub fn enis(&self, now: Millis) -> Vec<EniStatus> {
+        self.pool
+            .enis
+            .iter()
+            .map(|eni| {
+                let (card, device_index) = eni.device();
+                let blocks = eni.blocks.iter().map(|(cidr, block)| BlockStatus {
+                    cidr: *cidr,
+                    assigned: block.assigned,
+                    cooling: block.cooling,
+                    free: eni.free(cidr, block),
+                    hold: match (block.leaving, block.missing_since) {
+                        (true, _) => "leaving".into(),
+                        (false, Some(_)) => "suspect".into(),
+                        (false, None) => String::new(),
+                    },
+                });
+                EniStatus {
+                    id: eni.id.clone(),
+                    mac: eni.mac,
+                    primary: eni.primary,
+                    subnet: eni.subnet.clone(),
+                    role: eni.role,
+                    phase: eni.phase(),
+                    card,
+                    device_index,
+                    since: eni.since,
+                    free_slots: eni.free_slots(self.config.limits.slots_per_eni),
+                    keep: eni_keep(self, eni, now),
+                    blocks: blocks.collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// Each address held by a sandbox.
+    pub fn holdings(&self) -> Vec<HoldingStatus> {
+        self.pool
+            .allocations()
+            .map(|allocation| {
+                let holding = self.pool.holding(allocation);
+                HoldingStatus {
+                    allocation: allocation.clone(),
+                    card: holding.as_ref().map_or(0, |holding| holding.card),
+                    device_index: holding.as_ref().map_or(0, |holding| holding.device_index),
+                    eni: holding.map(|holding| holding.eni),
+                }
+            })
+            .collect()
+    }
+}

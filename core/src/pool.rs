@@ -1,0 +1,441 @@
+//! The pool: ENIs, the blocks on them, who holds which address, what cools.
+//!
+//! In: changes that the node has decided or EC2 has told. Out: answers to "which address", counts.
+//! Must hold: an address has at most one holder; a block's counts are those of its addresses; an
+//! address that a sandbox holds stays held even when EC2 takes its block away.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::cidr::Cidr;
+use crate::effect::{Allocation, EniLink, Holding, Saved};
+use crate::event::{Attachment, EniFacts};
+use crate::ids::{EniId, IntentId, Mac, PodName, SandboxKey, SubnetId};
+use crate::proposal::Placement;
+use crate::snapshot::{EniPhase, Role};
+use crate::time::Millis;
+
+/// Whether the node's side of an ENI is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Absent,
+    Configuring,
+    Ready,
+}
+
+/// What is to become of an ENI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    Keep,
+    Leave,
+}
+
+/// What fills one slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// Addresses held by sandboxes.
+    pub(crate) assigned: u32,
+    /// Addresses cooling.
+    pub(crate) cooling: u32,
+    /// Since when nobody holds an address of it; 0 while somebody does.
+    pub(crate) idle_since: Millis,
+    /// When EC2 last said that the ENI has it.
+    pub(crate) confirmed_at: Millis,
+    /// An unassign of it is under way: nothing of it is given.
+    pub(crate) leaving: bool,
+    /// Since which look EC2 does not show it any more.
+    pub(crate) missing_since: Option<Millis>,
+}
+
+/// One ENI that the daemon manages.
+#[derive(Clone, Debug)]
+pub(crate) struct Eni {
+    pub(crate) id: EniId,
+    pub(crate) mac: Mac,
+    pub(crate) subnet: SubnetId,
+    pub(crate) role: Role,
+    pub(crate) ours: bool,
+    pub(crate) excluded: bool,
+    pub(crate) primary: IpAddr,
+    pub(crate) attachment: Option<Attachment>,
+    pub(crate) blocks: BTreeMap<Cidr, Block>,
+    pub(crate) link: Link,
+    pub(crate) goal: Goal,
+    /// When the daemon came to know it.
+    pub(crate) since: Millis,
+    /// Blocks asked for and not answered.
+    pub(crate) growing: u32,
+    /// The EC2 call about it that is under way.
+    pub(crate) call: Option<IntentId>,
+    /// An outcome was unknown; a look asked for at or after this time settles it.
+    pub(crate) doubt: Option<Millis>,
+    /// When EC2 last answered a change of it.
+    pub(crate) changed_at: Millis,
+    /// When EC2 last said that it hangs on this instance.
+    pub(crate) confirmed_at: Millis,
+    /// Since which look EC2 does not show it any more.
+    pub(crate) missing_since: Option<Millis>,
+    /// Nothing is tried before this.
+    pub(crate) retry_at: Millis,
+    /// Failures in a row of the step it is at.
+    pub(crate) tries: u32,
+}
+
+impl Eni {
+    pub(crate) fn new(facts: EniFacts, now: Millis) -> Self {
+        Self {
+            id: facts.id,
+            mac: facts.mac,
+            subnet: facts.subnet,
+            role: facts.role,
+            ours: facts.ours,
+            excluded: facts.excluded,
+            primary: facts.primary,
+            attachment: facts.attachment,
+            blocks: BTreeMap::new(),
+            link: Link::Absent,
+            goal: Goal::Keep,
+            since: now,
+            growing: 0,
+            call: None,
+            doubt: None,
+            changed_at: 0,
+            confirmed_at: now,
+            missing_since: None,
+            retry_at: 0,
+            tries: 0,
+        }
+    }
+
+    /// Whether the daemon puts blocks on it: not on a trunk, nor on an EFA.
+    pub(crate) fn holds_blocks(&self) -> bool {
+        matches!(self.role, Role::Primary | Role::Secondary)
+    }
+
+    /// Whether its addresses may be given to pods.
+    pub(crate) fn usable(&self) -> bool {
+        self.link == Link::Ready
+            && self.goal == Goal::Keep
+            && !self.excluded
+            && self.holds_blocks()
+            && self.missing_since.is_none()
+    }
+
+    /// Whether a call is under way or its outcome is not known.
+    pub(crate) fn busy(&self) -> bool {
+        self.call.is_some() || self.doubt.is_some()
+    }
+
+    pub(crate) fn phase(&self) -> EniPhase {
+        if self.goal == Goal::Leave {
+            EniPhase::Detaching
+        } else if self.link == Link::Ready && self.attachment.is_some() {
+            EniPhase::Ready
+        } else {
+            EniPhase::Attaching
+        }
+    }
+
+    /// Slots that hold nothing and are not asked for.
+    pub(crate) fn free_slots(&self, slots: u32) -> u32 {
+        if self.holds_blocks() {
+            slots.saturating_sub(self.blocks.len() as u32 + self.growing)
+        } else {
+            0
+        }
+    }
+
+    pub(crate) fn assigned(&self) -> u32 {
+        self.blocks.values().map(|block| block.assigned).sum()
+    }
+
+    pub(crate) fn cooling(&self) -> u32 {
+        self.blocks.values().map(|block| block.cooling).sum()
+    }
+
+    /// Addresses of the block that could be given now.
+    pub(crate) fn free(&self, cidr: &Cidr, block: &Block) -> u32 {
+        if self.usable() && !block.leaving && block.missing_since.is_none() {
+            size(cidr).saturating_sub(block.assigned + block.cooling)
+        } else {
+            0
+        }
+    }
+
+    pub(crate) fn link_facts(&self) -> EniLink {
+        let (card, device_index) = self.device();
+        EniLink {
+            eni: self.id.clone(),
+            mac: self.mac,
+            primary: self.primary,
+            subnet: self.subnet.clone(),
+            card,
+            device_index,
+            is_primary: self.role == Role::Primary,
+        }
+    }
+
+    /// Network card and device index; both 0 while it is attached to nothing.
+    pub(crate) fn device(&self) -> (u32, u32) {
+        self.attachment
+            .as_ref()
+            .map_or((0, 0), |attachment| (attachment.card, attachment.device_index))
+    }
+
+    fn block_of(&self, address: IpAddr) -> Option<Cidr> {
+        let (cidr, _) = self.blocks.range(..Cidr::after(address)).next_back()?;
+        cidr.contains(address).then_some(*cidr)
+    }
+}
+
+/// Number of addresses, as far as anybody can count pods.
+pub(crate) fn size(cidr: &Cidr) -> u32 {
+    u32::try_from(cidr.size()).unwrap_or(u32::MAX)
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pool {
+    /// In attach order, the primary first.
+    pub(crate) enis: Vec<Eni>,
+    holdings: BTreeMap<SandboxKey, Allocation>,
+    holders: BTreeMap<IpAddr, SandboxKey>,
+    cooling: BTreeMap<IpAddr, Millis>,
+}
+
+impl Pool {
+    pub(crate) fn eni(&self, id: &EniId) -> Option<&Eni> {
+        self.enis.iter().find(|eni| eni.id == *id)
+    }
+
+    pub(crate) fn eni_mut(&mut self, id: &EniId) -> Option<&mut Eni> {
+        self.enis.iter_mut().find(|eni| eni.id == *id)
+    }
+
+    /// Takes an ENI in, with its blocks, after the ENIs that came before it.
+    pub(crate) fn add_eni(&mut self, mut facts: EniFacts, now: Millis) {
+        let blocks = core::mem::take(&mut facts.blocks);
+        let id = facts.id.clone();
+        let eni = Eni::new(facts, now);
+        let place = self
+            .enis
+            .iter()
+            .position(|other| eni.role == Role::Primary && other.role != Role::Primary);
+        self.enis.insert(place.unwrap_or(self.enis.len()), eni);
+        for cidr in blocks {
+            self.add_block(&id, cidr, now);
+        }
+    }
+
+    /// Forgets an ENI. What sandboxes hold on it stays held.
+    pub(crate) fn remove_eni(&mut self, id: &EniId) {
+        self.enis.retain(|eni| eni.id != *id);
+    }
+
+    /// Puts a block on an ENI; false when it was there already.
+    pub(crate) fn add_block(&mut self, id: &EniId, cidr: Cidr, now: Millis) -> bool {
+        let assigned = self.holders.keys().filter(|address| cidr.contains(**address)).count() as u32;
+        let cooling = self.cooling.keys().filter(|address| cidr.contains(**address)).count() as u32;
+        let Some(eni) = self.eni_mut(id) else {
+            return false;
+        };
+        if let Some(block) = eni.blocks.get_mut(&cidr) {
+            block.confirmed_at = block.confirmed_at.max(now);
+            return false;
+        }
+        eni.blocks.insert(
+            cidr,
+            Block {
+                assigned,
+                cooling,
+                idle_since: if assigned == 0 { now } else { 0 },
+                confirmed_at: now,
+                ..Block::default()
+            },
+        );
+        true
+    }
+
+    /// What a sandbox holds.
+    pub(crate) fn held(&self, key: &SandboxKey) -> Option<&Allocation> {
+        self.holdings.get(key)
+    }
+
+    pub(crate) fn allocations(&self) -> impl Iterator<Item = &Allocation> {
+        self.holdings.values()
+    }
+
+    /// The address and the ENI under it; absent when EC2 took the address away.
+    pub(crate) fn holding(&self, allocation: &Allocation) -> Option<Holding> {
+        let (eni, _) = self.place_of(allocation.address)?;
+        let (card, device_index) = eni.device();
+        Some(Holding {
+            address: allocation.address,
+            eni: eni.id.clone(),
+            card,
+            device_index,
+        })
+    }
+
+    /// Gives the sandbox an address, if one is free.
+    pub(crate) fn assign(
+        &mut self,
+        key: &SandboxKey,
+        pod: &PodName,
+        placement: Placement,
+        now: Millis,
+    ) -> Option<&Allocation> {
+        let address = self.pick(placement)?;
+        let allocation = Allocation {
+            key: key.clone(),
+            address,
+            pod: pod.clone(),
+            since: now,
+        };
+        self.hold(allocation);
+        self.holdings.get(key)
+    }
+
+    /// Records a holding, picked here or found in the checkpoint; false when another sandbox has
+    /// the address.
+    pub(crate) fn hold(&mut self, allocation: Allocation) -> bool {
+        if self.holders.get(&allocation.address).is_some_and(|key| *key != allocation.key) {
+            return false;
+        }
+        if self.holdings.contains_key(&allocation.key) {
+            return false;
+        }
+        self.stop_cooling(allocation.address);
+        if let Some(block) = self.block_mut(allocation.address) {
+            block.assigned += 1;
+            block.idle_since = 0;
+        }
+        self.holders.insert(allocation.address, allocation.key.clone());
+        self.holdings.insert(allocation.key.clone(), allocation);
+        true
+    }
+
+    /// Takes back what the sandbox holds. The address cools until then; not at all when that has
+    /// passed.
+    pub(crate) fn release(&mut self, key: &SandboxKey, until: Millis, now: Millis) -> Option<Allocation> {
+        let allocation = self.holdings.remove(key)?;
+        self.holders.remove(&allocation.address);
+        if let Some(block) = self.block_mut(allocation.address) {
+            block.assigned = block.assigned.saturating_sub(1);
+            if block.assigned == 0 {
+                block.idle_since = now;
+            }
+        }
+        if until > now {
+            self.cool(allocation.address, until);
+        }
+        Some(allocation)
+    }
+
+    /// Lets an address that nobody holds cool.
+    pub(crate) fn cool(&mut self, address: IpAddr, until: Millis) {
+        if self.holders.contains_key(&address) {
+            return;
+        }
+        if self.cooling.insert(address, until).is_none()
+            && let Some(block) = self.block_mut(address)
+        {
+            block.cooling += 1;
+        }
+    }
+
+    fn stop_cooling(&mut self, address: IpAddr) {
+        if self.cooling.remove(&address).is_some()
+            && let Some(block) = self.block_mut(address)
+        {
+            block.cooling = block.cooling.saturating_sub(1);
+        }
+    }
+
+    /// Makes free what has cooled long enough.
+    pub(crate) fn end_cooling(&mut self, now: Millis) -> bool {
+        let done: Vec<_> = self
+            .cooling
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(address, _)| *address)
+            .collect();
+        for address in &done {
+            self.stop_cooling(*address);
+        }
+        !done.is_empty()
+    }
+
+    /// When the addresses that cool become free, and which.
+    pub(crate) fn cooling(&self) -> &BTreeMap<IpAddr, Millis> {
+        &self.cooling
+    }
+
+    /// What must outlive the daemon.
+    pub(crate) fn saved(&self) -> Saved {
+        Saved {
+            allocations: self.holdings.values().cloned().collect(),
+            cooling: self.cooling.iter().map(|(address, until)| (*address, *until)).collect(),
+        }
+    }
+
+    /// Addresses that could be given now.
+    pub(crate) fn warm(&self) -> u32 {
+        self.free_blocks().map(|(_, _, free)| free).fold(0, u32::saturating_add)
+    }
+
+    /// Addresses in blocks of ENIs that may serve pods, whoever holds them.
+    pub(crate) fn addresses(&self) -> u32 {
+        self.enis
+            .iter()
+            .filter(|eni| eni.goal == Goal::Keep && eni.holds_blocks() && !eni.excluded)
+            .flat_map(|eni| eni.blocks.keys().map(size))
+            .fold(0, u32::saturating_add)
+    }
+
+    pub(crate) fn place_of(&self, address: IpAddr) -> Option<(&Eni, Cidr)> {
+        self.enis
+            .iter()
+            .find_map(|eni| eni.block_of(address).map(|cidr| (eni, cidr)))
+    }
+
+    fn block_mut(&mut self, address: IpAddr) -> Option<&mut Block> {
+        self.enis.iter_mut().find_map(|eni| {
+            let cidr = eni.block_of(address)?;
+            eni.blocks.get_mut(&cidr)
+        })
+    }
+
+    fn free_blocks(&self) -> impl Iterator<Item = (&Eni, &Cidr, u32)> {
+        self.enis.iter().filter(|eni| eni.usable()).flat_map(|eni| {
+            eni.blocks
+                .iter()
+                .map(move |(cidr, block)| (eni, cidr, eni.free(cidr, block)))
+                .filter(|(_, _, free)| *free > 0)
+        })
+    }
+
+    /// Pack: the fullest ENI, on it the fullest block, in it the lowest address, so that whole
+    /// blocks and whole ENIs stay free to be given back. Spread: the emptiest ENI first.
+    fn pick(&self, placement: Placement) -> Option<IpAddr> {
+        let mut best: Option<((u32, u32), &Cidr)> = None;
+        for eni in self.enis.iter().filter(|eni| eni.usable()) {
+            let assigned = eni.assigned();
+            let on_eni = match placement {
+                Placement::Pack => assigned,
+                Placement::Spread => u32::MAX - assigned,
+            };
+            for (cidr, block) in &eni.blocks {
+                let rank = (on_eni, block.assigned);
+                // The first of equals is the lowest address of the earliest ENI.
+                if eni.free(cidr, block) > 0 && best.is_none_or(|(found, _)| rank > found) {
+                    best = Some((rank, cidr));
+                }
+            }
+        }
+        let (_, cidr) = best?;
+        cidr.addresses()
+            .find(|address| !self.holders.contains_key(address) && !self.cooling.contains_key(address))
+    }
+}
