@@ -1,0 +1,202 @@
+//! The snapshot dressed up for people: ENIs that know their blocks, blocks as values, totals.
+//!
+//! In: a snapshot. Out: cheap copies that borrow from it.
+//! Must hold: lists that do not fit together give fewer blocks, never a panic.
+
+use core::ops::{AddAssign, Range};
+
+use crate::{Eni, EniState, KeepReason, Role, Setting, Snapshot, Unit};
+
+/// A snapshot with a memory for its shape.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// What the host sent.
+    pub snapshot: &'a Snapshot,
+}
+
+impl<'a> View<'a> {
+    /// Wraps a snapshot.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot }
+    }
+
+    /// The ENIs in attach order, the primary first.
+    pub fn enis(&self) -> impl DoubleEndedIterator<Item = EniView<'a>> + ExactSizeIterator + use<'a> {
+        let snapshot = self.snapshot;
+        snapshot.enis.iter().enumerate().map(move |(index, eni)| EniView {
+            index: index as u32,
+            eni,
+            snapshot,
+        })
+    }
+
+    /// Settings as the operator wrote them.
+    pub fn settings(&self) -> &'a [Setting] {
+        &self.snapshot.settings
+    }
+
+    /// Pods that wait for an address.
+    pub fn waiting(&self) -> u32 {
+        self.snapshot.demand.waiting.len() as u32
+    }
+
+    /// Addresses that one block of this unit holds.
+    pub fn addresses_per(&self, unit: Unit) -> u32 {
+        match unit {
+            Unit::Address => 1,
+            Unit::Prefix => self.snapshot.limits.addresses_per_prefix.max(1),
+        }
+    }
+}
+
+/// One ENI and its blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct EniView<'a> {
+    /// Its place in `snapshot.enis`.
+    pub index: u32,
+    /// What the host says of it.
+    pub eni: &'a Eni,
+    snapshot: &'a Snapshot,
+}
+
+impl<'a> EniView<'a> {
+    /// Its blocks, lowest address first.
+    pub fn blocks(&self) -> impl DoubleEndedIterator<Item = Block> + use<'a> {
+        let snapshot = self.snapshot;
+        self.range().map(move |place| Block::read(snapshot, place))
+    }
+
+    fn range(&self) -> Range<usize> {
+        let lists = &self.snapshot.blocks;
+        let known = [
+            lists.base.len(),
+            lists.length.len(),
+            lists.assigned.len(),
+            lists.cooling.len(),
+            lists.cooling_until.len(),
+            lists.idle_since.len(),
+            lists.free.len(),
+            lists.releasable.len(),
+        ];
+        let known = known.into_iter().min().unwrap_or(0);
+        let first = (self.eni.first_block as usize).min(known);
+        let end = first.saturating_add(self.eni.block_count as usize).min(known);
+        first..end
+    }
+
+    /// Sums over its blocks of one unit.
+    pub fn totals(&self, unit: Unit) -> Totals {
+        let mut totals = Totals::default();
+        for block in self.blocks().filter(|block| block.unit == unit) {
+            totals += Totals::from(block);
+        }
+        totals
+    }
+
+    /// Whether its addresses serve new pods, as far as the operator is concerned.
+    pub fn is_excluded(&self) -> bool {
+        self.eni.keep == Some(KeepReason::Excluded)
+    }
+
+    /// Whether more blocks can be asked for on it now.
+    pub fn can_grow(&self) -> bool {
+        self.eni.state == EniState::Ready
+            && self.eni.role != Role::Trunk
+            && self.eni.free_slots > 0
+            && self.eni.in_flight == 0
+            && !self.is_excluded()
+    }
+
+    /// Whether the host would let it go.
+    pub fn can_detach(&self) -> bool {
+        self.eni.keep.is_none() && self.eni.state == EniState::Ready
+    }
+
+    /// Its id, or a word for an ENI that has none yet.
+    pub fn name(&self) -> &'a str {
+        if self.eni.id.is_empty() { "a new ENI" } else { &self.eni.id }
+    }
+}
+
+/// One block as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its place in the lists of `snapshot.blocks`.
+    pub index: u32,
+    /// An address or a prefix.
+    pub unit: Unit,
+    /// Addresses it holds.
+    pub addresses: u32,
+    /// Addresses held by pods.
+    pub assigned: u32,
+    /// Addresses that cool.
+    pub cooling: u32,
+    /// When the last of them is free again; 0 when none cools.
+    pub cooling_until: u64,
+    /// Since when no pod holds an address of it; 0 while one does.
+    pub idle_since: u64,
+    /// Addresses that a pod could get now.
+    pub free: u32,
+    /// Whether the host would release it now.
+    pub releasable: bool,
+}
+
+impl Block {
+    /// The caller has checked the place against all lists.
+    fn read(snapshot: &Snapshot, place: usize) -> Self {
+        let lists = &snapshot.blocks;
+        let single = matches!(lists.length[place], 32 | 128);
+        Self {
+            index: place as u32,
+            unit: if single { Unit::Address } else { Unit::Prefix },
+            addresses: if single { 1 } else { snapshot.limits.addresses_per_prefix.max(1) },
+            assigned: lists.assigned[place],
+            cooling: lists.cooling[place],
+            cooling_until: lists.cooling_until[place],
+            idle_since: lists.idle_since[place],
+            free: lists.free[place],
+            releasable: lists.releasable[place],
+        }
+    }
+}
+
+/// Sums over some blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Blocks.
+    pub blocks: u32,
+    /// Blocks without an assigned address; cooling ones count.
+    pub unused_blocks: u32,
+    /// Addresses.
+    pub addresses: u32,
+    /// Addresses held by pods.
+    pub assigned: u32,
+    /// Addresses that cool.
+    pub cooling: u32,
+    /// Addresses that a pod could get now.
+    pub free: u32,
+}
+
+impl From<Block> for Totals {
+    fn from(block: Block) -> Self {
+        Self {
+            blocks: 1,
+            unused_blocks: u32::from(block.assigned == 0),
+            addresses: block.addresses,
+            assigned: block.assigned,
+            cooling: block.cooling,
+            free: block.free,
+        }
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.blocks += other.blocks;
+        self.unused_blocks += other.unused_blocks;
+        self.addresses = self.addresses.saturating_add(other.addresses);
+        self.assigned = self.assigned.saturating_add(other.assigned);
+        self.cooling = self.cooling.saturating_add(other.cooling);
+        self.free = self.free.saturating_add(other.free);
+    }
+}
