@@ -19,12 +19,17 @@ impl Net {
         self.set_mtu(&link, wiring.mtu).await?;
         self.set_up(&link).await?;
 
-        let present = self.addresses(&link, family).await?;
-        for address in present
+        let mut present = self.addresses(&link, family).await?;
+        let strangers: Vec<_> = present
             .iter()
             .filter(|found| found.global && found.cidr != wiring.address())
-        {
-            self.delete_address(&link, address.cidr).await?;
+            .collect();
+        for stranger in &strangers {
+            self.delete_address(&link, stranger.cidr).await?;
+        }
+        if !strangers.is_empty() {
+            // The kernel deletes younger addresses of a subnet with the oldest one.
+            present = self.addresses(&link, family).await?;
         }
         if !present.iter().any(|found| found.cidr == wiring.address()) {
             self.add_address(&link, wiring.address(), false).await?;

@@ -88,7 +88,8 @@ impl Net {
         }
         let mut kept: Vec<&Rule> = Vec::new();
         for found in listed.iter().filter(|found| ours(&found.rule)) {
-            // The same rule may be there twice, under different protocol numbers.
+            // The same rule may be there twice, under different protocol numbers. Which one stays
+            // does not matter: a deletion that names protocol 0 takes the first it meets.
             if wanted.contains(&found.rule) && !kept.contains(&&found.rule) {
                 kept.push(&found.rule);
             } else {
