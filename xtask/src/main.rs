@@ -1,1 +1,82 @@
-fn main() {}
+//! `cargo xtask`: the one tool to set up, build, test, measure and show Onsen.
+//!
+//! In: a subcommand. Out: progress on stderr, results on stdout, exit code 0 only when all held.
+//! What must hold: it depends on nothing of ours but the harness, so that it builds in seconds, and
+//! it runs cargo always for the whole workspace: a build of one package picks other features and
+//! would compile the EC2 SDK again, which takes ten minutes.
+
+mod build;
+mod ci;
+mod demo;
+mod docs;
+mod failure;
+mod layers;
+mod licences;
+mod purity;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Sets up, builds, tests, measures and shows Onsen"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make this machine ready: install what is missing (Debian, as root) or list it
+    Setup,
+    /// Build the policies and all programs; the last line on stdout is the folder that holds them
+    Build {
+        /// Optimised, as shipped. Takes half an hour of processor time the first time
+        #[arg(long)]
+        release: bool,
+    },
+    /// Show the whole of it on this machine, in namespaces of its own: no AWS account, no cluster
+    Demo(demo::Options),
+    /// Set up, build, and run every test, those of the kernel included
+    Test,
+    /// All gates, all tests, the demo and the commands of the documents: what CI runs
+    Ci,
+    /// Run only the fast gates of `ci`: format, layers, licences, purity
+    Gates,
+    /// Run the commands that README.md and docs/ show
+    Docs,
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            run::say(&format!("error: {}", failure.chain()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<(), Failure> {
+    match task {
+        Task::Setup => setup::setup(),
+        Task::Build { release } => {
+            let folder = build::build(release)?;
+            println!("{}", folder.display());
+            Ok(())
+        }
+        Task::Demo(options) => demo::demo(&options),
+        Task::Test => test::test(),
+        Task::Ci => ci::ci(),
+        Task::Gates => ci::gates(),
+        Task::Docs => docs::run_all(),
+    }
+}

@@ -20,6 +20,9 @@ pub struct LabOptions {
     pub settings: BTreeMap<String, String>,
     /// Seed of the fake AWS.
     pub seed: u64,
+    /// Where the lab's files go: the private `/run`, which vanishes with the namespaces, or a
+    /// folder that others can see.
+    pub base: PathBuf,
 }
 
 impl Default for LabOptions {
@@ -38,6 +41,7 @@ impl Default for LabOptions {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
             seed: 1,
+            base: PathBuf::from("/run"),
         }
     }
 }
@@ -57,7 +61,7 @@ impl Lab {
     pub fn without_daemons(options: &LabOptions) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("onsen-lab-")
-            .tempdir()
+            .tempdir_in(&options.base)
             .map_err(HarnessError::io("create a folder for the lab"))?;
         let aws = FakeAws::start(
             dir.path(),
@@ -92,12 +96,6 @@ impl Lab {
     /// Where its files are.
     pub fn dir(&self) -> &Path {
         self.dir.path()
-    }
-
-    /// Keeps the files after the lab's end; where they are.
-    pub fn keep_files(&mut self) -> PathBuf {
-        self.dir.disable_cleanup(true);
-        self.dir.path().to_owned()
     }
 
     /// The first node.

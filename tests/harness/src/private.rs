@@ -1,6 +1,6 @@
 //! Private namespaces: a network and a mount namespace in which the caller is root.
 //!
-//! The current program runs itself again under `unshare`. As root that takes a network and a mount
+//! A program is run under `unshare`. As root that takes a network and a mount
 //! namespace; otherwise a user namespace too. Inside, a tmpfs covers `/run`, so that named network
 //! namespaces, locks and sockets of the machine are neither seen nor touched. The kernel removes it
 //! all when the last process inside ends; processes started by [`crate::process`] die with the one
@@ -12,13 +12,15 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::{HarnessError, Result};
+use crate::process::line;
 
 /// Set to 1 in the environment of a process that runs inside.
 const INSIDE: &str = "ONSEN_PRIVATE_NAMESPACES";
 
-/// True in a process that was started by [`reenter`] or [`run_test`].
+/// True in a process that was started by [`exec`] or [`run_test`].
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
@@ -38,22 +40,14 @@ pub fn why_not() -> Option<String> {
     }
 }
 
-/// Replaces the current program by itself inside private namespaces, with the same arguments.
-/// Returns only when that fails.
-pub fn reenter() -> HarnessError {
+/// Replaces the current program by `program` inside private namespaces. Returns only when that
+/// fails.
+pub fn exec(program: &Path, arguments: &[&str]) -> HarnessError {
     let mut command = unshare();
-    let program = "/proc/self/exe";
-    let path = match std::fs::read_link(program) {
-        Ok(path) => path,
-        Err(source) => return HarnessError::io(format!("read {program}"))(source),
-    };
-    command
-        .arg(path)
-        .args(std::env::args_os().skip(1))
-        .env(INSIDE, "1");
+    command.arg(program).args(arguments).env(INSIDE, "1");
     let source = command.exec();
     HarnessError::Spawn {
-        program: "unshare".to_owned(),
+        program: line(&command),
         source,
     }
 }
@@ -70,6 +64,18 @@ pub fn prepare() -> Result<()> {
     .map_err(|errno| HarnessError::io("mount a private /run")(errno.into()))?;
     std::fs::create_dir_all("/run/netns").map_err(HarnessError::io("create /run/netns"))?;
     crate::process::tool("ip", &["link", "set", "lo", "up"]).map(drop)
+}
+
+/// Waits until the process is told to end (Ctrl-C or SIGTERM), so that it can tidy up first.
+pub fn wait_for_the_end() -> Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals
+        .thread_block()
+        .and_then(|()| signals.wait())
+        .map(drop)
+        .map_err(|errno| HarnessError::io("wait for Ctrl-C")(errno.into()))
 }
 
 /// Runs one test body in private namespaces: outside, starts this test executable again for the

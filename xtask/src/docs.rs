@@ -1,0 +1,138 @@
+//! Runs the commands that README.md and docs/ show, so that they cannot rot.
+//!
+//! A fenced block named `sh` is run by `sh -eu` from the root of the workspace with the built
+//! programs on the path. A block `sh lab` is run while a lab with one node and one pod is up and
+//! `ONSEN_ENDPOINT` names the node's daemon. In both, lines that start with `cargo xtask` are left
+//! out, for CI has run them already. Blocks with other names are not commands.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use onsen_harness::cni::Pod;
+use onsen_harness::{Lab, LabOptions, private};
+
+use crate::failure::Failure;
+use crate::run::{root, run, say};
+
+/// A block of commands in a document.
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    line: usize,
+    lab: bool,
+    commands: String,
+}
+
+/// Runs every block of every document, in private namespaces.
+pub(crate) fn run_all() -> Result<(), Failure> {
+    if !private::is_inside() {
+        if let Some(reason) = private::why_not() {
+            println!("not run: the documents' commands: {reason}");
+            return Ok(());
+        }
+        let program = std::env::current_exe().map_err(Failure::io("find the running program"))?;
+        return Err(private::exec(&program, &["docs"]).into());
+    }
+    private::prepare()?;
+    let mut lab = Lab::start(&LabOptions::default())?;
+    let pod = Pod::create("web")?;
+    let node = lab.node();
+    node.plugin.must_add(&pod)?;
+    let endpoint = format!("unix:{}", node.status_socket().display());
+    let path = format!(
+        "{}:{}",
+        onsen_harness::programs::folder()?.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let mut ran = 0;
+    for document in documents()? {
+        let text = std::fs::read_to_string(&document)
+            .map_err(Failure::io(format!("read {}", document.display())))?;
+        let name = document.strip_prefix(root()).unwrap_or(&document);
+        for block in blocks(&text) {
+            if block.commands.is_empty() {
+                continue;
+            }
+            say(&format!("{}:{}", name.display(), block.line));
+            let mut command = Command::new("sh");
+            command
+                .args(["-euc", &block.commands])
+                .current_dir(root())
+                .env("PATH", &path)
+                .env_remove("ONSEN_ENDPOINT");
+            if block.lab {
+                command.env("ONSEN_ENDPOINT", &endpoint);
+            }
+            run(&mut command)?;
+            ran += 1;
+        }
+    }
+    say(&format!("{ran} blocks of commands ran"));
+    Ok(())
+}
+
+/// README.md, CONTRIBUTING.md and everything below docs/.
+fn documents() -> Result<Vec<PathBuf>, Failure> {
+    let mut found = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for path in list(&folder)? {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let what = format!("list {}", folder.display());
+    std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(Failure::io(what))
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<Option<Block>> = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(_), Some(_)) => found.extend(open.take().flatten()),
+            (Some(name), None) => {
+                let wanted = matches!(name, "sh" | "sh lab");
+                open = Some(wanted.then(|| Block {
+                    line: number,
+                    lab: name == "sh lab",
+                    commands: String::new(),
+                }));
+            }
+            (None, Some(Some(block))) if !line.starts_with("cargo xtask") => {
+                block.commands.push_str(line);
+                block.commands.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_blocks_of_commands_are_run() {
+        let text = "x\n```sh\ncargo xtask demo\ntrue\n```\n```text\nfalse\n```\n```sh lab\nonsen status\n```\n";
+        let block = |line, lab, commands: &str| Block {
+            line,
+            lab,
+            commands: commands.to_owned(),
+        };
+        assert_eq!(
+            blocks(text),
+            [block(2, false, "true\n"), block(9, true, "onsen status\n")]
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Running commands where people can see them, and finding the folders of the workspace.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// The platform that ships.
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+/// The folder of the workspace.
+pub(crate) fn root() -> &'static Path {
+    // xtask/ lies directly in it.
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// A progress line: on stderr, for stdout belongs to results.
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// A cargo command in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(arguments);
+    command
+}
+
+/// Runs a command to its end; its output goes to our stderr.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    let line = line(command);
+    say(&format!("+ {line}"));
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::Command {
+            command: line,
+            status,
+        }),
+        Err(source) => Err(Failure::Start {
+            command: line,
+            source,
+        }),
+    }
+}
+
+/// Runs a command to its end and gives its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let line = line(command);
+    match command.stderr(Stdio::inherit()).output() {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(output) => Err(Failure::Command {
+            command: line,
+            status: output.status,
+        }),
+        Err(source) => Err(Failure::Start {
+            command: line,
+            source,
+        }),
+    }
+}
+
+/// What `cargo metadata` says of the workspace; with its dependencies when `all`.
+pub(crate) fn metadata(all: bool) -> Result<Value, Failure> {
+    let mut command = cargo(&["metadata", "--format-version", "1", "--locked"]);
+    if all {
+        // What the other platforms would need is neither linked nor downloaded.
+        command.args(["--filter-platform", PLATFORM]);
+    } else {
+        command.arg("--no-deps");
+    }
+    let text = output(&mut command)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::Unreadable(format!("cargo metadata is not JSON: {error}")))
+}
+
+/// The folder into which cargo builds.
+pub(crate) fn target_folder() -> Result<PathBuf, Failure> {
+    let metadata = metadata(false)?;
+    metadata
+        .get("target_directory")
+        .and_then(Value::as_str)
+        .map(PathBuf::from)
+        .ok_or_else(|| Failure::Unreadable("cargo metadata names no target_directory".to_owned()))
+}
+
+fn line(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
