@@ -3,20 +3,16 @@
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::run::{cargo, run, target_folder};
+use crate::policies;
+use crate::run::{cargo, root, run, target_folder};
 
 /// Builds all; the folder that holds the programs.
 pub(crate) fn build(release: bool) -> Result<PathBuf, Failure> {
-    policies()?;
+    policies::build(root())?;
     let mut command = cargo(&["build", "--workspace", "--locked"]);
     if release {
         command.arg("--release");
     }
     run(&mut command)?;
     Ok(target_folder()?.join(if release { "release" } else { "debug" }))
-}
-
-/// Builds the policies to Wasm components.
-pub(crate) fn policies() -> Result<(), Failure> {
-    Ok(())
 }

@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::failure::Failure;
-use crate::run::{cargo, run, say};
+use crate::run::{cargo, root, run, say};
 use crate::test::Tally;
-use crate::{build, layers, licences, purity, setup, test};
+use crate::{build, layers, licences, policies, purity, setup, test};
 
 /// The verdicts, as they come.
 #[derive(Default)]
@@ -70,7 +70,7 @@ pub(crate) fn ci() -> Result<(), Failure> {
     let mut report = Report::default();
     report.gate("setup", setup::setup);
     fast(&mut report);
-    report.gate("policies", build::policies);
+    report.gate("policies", || policies::build(root()));
     report.gate("lint", || {
         run(cargo(&[
             "clippy",

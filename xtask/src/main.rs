@@ -12,6 +12,7 @@ mod docs;
 mod failure;
 mod layers;
 mod licences;
+mod policies;
 mod purity;
 mod run;
 mod setup;
@@ -37,6 +38,8 @@ struct Arguments {
 enum Task {
     /// Make this machine ready: install what is missing (Debian, as root) or list it
     Setup,
+    /// Build the Rust policies to Wasm components, policies/built/NAME.wasm
+    Policies,
     /// Build the policies and all programs; the last line on stdout is the folder that holds them
     Build {
         /// Optimised, as shipped. Takes half an hour of processor time the first time
@@ -73,6 +76,7 @@ fn perform(task: Task) -> Result<(), Failure> {
             println!("{}", folder.display());
             Ok(())
         }
+        Task::Policies => policies::build(run::root()),
         Task::Demo(options) => demo::demo(&options),
         Task::Test => test::test(),
         Task::Ci => ci::ci(),
