@@ -214,7 +214,7 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
             }
             for cidr in &blocks {
                 let block = eni.blocks.get(cidr).ok_or("no-such-block")?;
-                if let Some(why) = block_keep(eni, block) {
+                if let Some(why) = block_keep(node, eni, cidr, block) {
                     return Err(word(why));
                 }
             }
@@ -279,10 +279,10 @@ fn addresses_per(node: &Node, unit: Unit) -> u32 {
 }
 
 /// Why a block must not be released now.
-pub(crate) fn block_keep(eni: &Eni, block: &Block) -> Option<KeepReason> {
+pub(crate) fn block_keep(node: &Node, eni: &Eni, cidr: &Cidr, block: &Block) -> Option<KeepReason> {
     if block.assigned > 0 {
         Some(KeepReason::Assigned)
-    } else if block.cooling > 0 {
+    } else if block.cooling > 0 || node.journal.may_restore(cidr) {
         Some(KeepReason::Cooling)
     } else if block.leaving || eni.busy() || eni.goal == Goal::Leave || eni.link != Link::Ready {
         Some(KeepReason::InFlight)
@@ -303,7 +303,7 @@ pub(crate) fn eni_keep(node: &Node, eni: &Eni, now: Millis) -> Option<KeepReason
     }
     if eni.assigned() > 0 {
         Some(KeepReason::Assigned)
-    } else if eni.cooling() > 0 {
+    } else if eni.cooling() > 0 || eni.blocks.keys().any(|cidr| node.journal.may_restore(cidr)) {
         Some(KeepReason::Cooling)
     } else if eni.busy() || eni.goal == Goal::Leave || eni.link != Link::Ready {
         Some(KeepReason::InFlight)

@@ -128,6 +128,8 @@ fn from_number(number: u128, v4: bool) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]

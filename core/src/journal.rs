@@ -7,7 +7,8 @@
 
 use alloc::vec::Vec;
 
-use crate::effect::{Allocation, Reply};
+use crate::cidr::Cidr;
+use crate::effect::{Allocation, NoAddress, Reply};
 use crate::ids::{RequestId, SandboxKey};
 use crate::pool::Pool;
 use crate::time::Millis;
@@ -47,7 +48,14 @@ impl Journal {
         self.queued.changes.push(Change::Assigned(key.clone()));
     }
 
+    /// A sandbox gave back what it held. It may never have been told that it holds it: a reply
+    /// that is still held back becomes a refusal, since no write will show the address as its own.
     pub(crate) fn released(&mut self, allocation: Allocation, cools: bool) {
+        for (_, reply) in &mut self.queued.replies {
+            if matches!(reply, Reply::Assigned(holding) if holding.address == allocation.address) {
+                *reply = Reply::NoAddress(NoAddress::Cancelled);
+            }
+        }
         self.queued.cooling_changed |= cools;
         self.queued.changes.push(Change::Released(allocation));
     }
@@ -61,6 +69,15 @@ impl Journal {
     /// Sends the reply once everything recorded so far is durable.
     pub(crate) fn reply(&mut self, request: RequestId, reply: Reply) {
         self.queued.replies.push((request, reply));
+    }
+
+    /// Whether a sandbox may yet get an address of this block back, should a write fail.
+    pub(crate) fn may_restore(&self, cidr: &Cidr) -> bool {
+        self.writing
+            .iter()
+            .chain([&self.queued])
+            .flat_map(|batch| &batch.changes)
+            .any(|change| matches!(change, Change::Released(allocation) if cidr.contains(allocation.address)))
     }
 
     /// Whether all of the pool is durable.

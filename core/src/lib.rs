@@ -4,6 +4,7 @@
 //! In: events and the time, by [`node::Node::handle`]. Out: effects, to be performed in order.
 //! Must hold: no I/O, no clock, no dice; the same events at the same times give the same effects.
 #![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 extern crate alloc;
 
@@ -16,6 +17,7 @@ pub mod effect;
 pub mod event;
 pub mod ids;
 mod journal;
+pub mod laws;
 mod life;
 pub mod node;
 mod observe;

@@ -21,7 +21,7 @@ use crate::effect::{Ec2Request, Effect, Report, Severity};
 use crate::event::{Attachment, Ec2Gave, Ec2Outcome, EniFacts};
 use crate::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use crate::node::{Node, PastOutcome, Refusal};
-use crate::pool::{Goal, Link};
+use crate::pool::{Eni, Goal, Link};
 use crate::snapshot::{Operation, Role, Trigger};
 use crate::time::Millis;
 
@@ -235,18 +235,29 @@ impl Node {
         };
         eni.link = Link::Absent;
         eni.tries += 1;
-        let give_up = eni.tries >= MAX_TRIES && eni.role == Role::Secondary;
-        if give_up {
-            eni.goal = Goal::Leave;
-            eni.tries = 0;
-        } else {
-            eni.retry_at = now + self.throttle.backoff(eni.tries);
+        let tries = eni.tries;
+        let give_up = tries >= MAX_TRIES && self.give_up(id);
+        if !give_up && let Some(eni) = self.pool.eni_mut(id) {
+            eni.retry_at = now + self.throttle.backoff(tries);
         }
         let then = if give_up { "it is detached" } else { "it is tried again" };
         report(out, Severity::Error, "eni-not-configured", format!("{id}: {why}; {then}"));
         if give_up {
             self.refuse(Operation::AttachEni, id, 0, "LinkNotReady", &why, now);
         }
+    }
+
+    /// Lets an ENI go that is of no use; not one that pods hold addresses of.
+    pub(crate) fn give_up(&mut self, id: &EniId) -> bool {
+        let restorable = |eni: &Eni| eni.blocks.keys().any(|cidr| self.journal.may_restore(cidr));
+        let useless = self.pool.eni(id).is_some_and(|eni| {
+            eni.role == Role::Secondary && eni.assigned() == 0 && eni.cooling() == 0 && !restorable(eni)
+        });
+        if useless && let Some(eni) = self.pool.eni_mut(id) {
+            eni.goal = Goal::Leave;
+            eni.tries = 0;
+        }
+        useless
     }
 
     /// An EC2 call has ended.
@@ -439,8 +450,8 @@ impl Node {
                     // EC2 forgets for a moment what it has just made.
                     eni.retry_at = now + pause;
                 } else {
-                    eni.goal = Goal::Leave;
-                    eni.tries = 0;
+                    eni.retry_at = now + pause;
+                    self.give_up(id);
                     self.want_look(now);
                     self.refuse(Operation::AttachEni, id, 0, &code, &message, now);
                 }
@@ -467,14 +478,12 @@ impl Node {
                     return;
                 }
                 eni.tries += 1;
-                if eni.tries >= MAX_TRIES && eni.assigned() == 0 && eni.cooling() == 0 {
-                    // Without the flag the ENI would outlive its node.
-                    eni.goal = Goal::Leave;
-                    eni.tries = 0;
+                let tries = eni.tries;
+                eni.retry_at = now + self.throttle.backoff(tries);
+                // Without the flag the ENI would outlive its node.
+                if tries >= MAX_TRIES && self.give_up(id) {
                     self.refuse(Operation::AttachEni, id, 0, &code, &message, now);
                 } else {
-                    let tries = eni.tries;
-                    eni.retry_at = now + self.throttle.backoff(tries);
                     self.want_look(now);
                 }
             }

@@ -72,7 +72,7 @@ pub struct Node {
     pub(crate) refused_indexes: BTreeSet<u32>,
     pub(crate) waiting: Waiting,
     pub(crate) history: History,
-    journal: Journal,
+    pub(crate) journal: Journal,
     pub(crate) calls: BTreeMap<IntentId, Ec2Request>,
     pub(crate) creates: Vec<Create>,
     /// Destructive steps of the newest decision that wait for a fresh view.
@@ -127,18 +127,22 @@ impl Node {
             let device = eni.attachment.as_ref().map(|a| (a.card, a.device_index));
             (eni.role != Role::Primary, device)
         });
+        let mut detaching = Vec::new();
         for eni in attached.attached.into_iter().filter(|eni| eni.managed) {
             let leaving = eni.attachment.as_ref().is_some_and(|attachment| attachment.detaching);
             let id = eni.id.clone();
             node.take_in(eni, now);
             if let Some(eni) = node.pool.eni_mut(&id) {
                 eni.changed_at = 0;
-                if leaving {
-                    eni.goal = Goal::Leave;
-                }
+            }
+            if leaving {
+                detaching.push(id);
             }
         }
         node.restore(facts.saved, &facts.gone, now, &mut out);
+        for id in detaching {
+            node.give_up(&id);
+        }
         node.observed(facts.observation, now, &mut out);
         node.mind.pending = Some(Trigger::Start);
         node.settle(now, &mut out);

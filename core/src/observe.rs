@@ -151,12 +151,14 @@ impl Node {
                 self.creates.remove(place);
                 let message = format!("{} was created though no answer came; it is used", facts.id);
                 report(out, Severity::Info, "eni-adopted", message);
-            } else if let Some(eni) = self.pool.eni_mut(&facts.id) {
-                eni.goal = Goal::Leave;
-                eni.changed_at = 0;
-                let message = format!("{} carries this node's tag and is attached to nothing; it is deleted", facts.id);
-                report(out, Severity::Warning, "eni-orphan", message);
+                continue;
             }
+            if let Some(eni) = self.pool.eni_mut(&facts.id) {
+                eni.changed_at = 0;
+            }
+            let fate = if self.give_up(&facts.id) { "deleted" } else { "attached again" };
+            let message = format!("{} is this node's and attached to nothing; it is {fate}", facts.id);
+            report(out, Severity::Warning, "eni-orphan", message);
         }
     }
 

@@ -280,7 +280,7 @@ impl Node {
                 blocks.cooling_until.push(until.get(cidr).copied().unwrap_or(0));
                 blocks.idle_since.push(block.idle_since);
                 blocks.free.push(eni.free(cidr, block));
-                blocks.releasable.push(block_keep(eni, block).is_none());
+                blocks.releasable.push(block_keep(self, eni, cidr, block).is_none());
                 places.push((place as u32, *cidr));
             }
         }

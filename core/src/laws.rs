@@ -1,0 +1,430 @@
+//! The laws of the house as an auditor that watches events and effects from outside.
+//!
+//! In: every event given to a node, every effect it answered with, in order. Out: the first law
+//! that broke, in words. It keeps its own books from what passed the wall and trusts nothing
+//! inside the node, so tests and simulations of any kind can put it beside a node.
+//!
+//! Laws: P1 one holder · P2 only what EC2 confirmed, on a ready link · P3 not before the cooldown
+//! ends · P4 same key, same address · D1 durable before the reply · N1 and N2 no EC2 call but by
+//! `check` (seen here as E1 and E2 whatever the policy proposes) · N3 each failed question is
+//! followed by another decider or a report · E1 limits · E2 nothing in use is destroyed · E3 after
+//! *unknown* a look comes before the next change.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::cidr::Cidr;
+use crate::config::{Config, StartFacts};
+use crate::effect::{Allocation, Ec2Request, Effect, NoAddress, Reply, Saved};
+use crate::event::{Ec2Gave, Ec2Outcome, EniFacts, Event, Observation};
+use crate::ids::{EniId, IntentId, RequestId, SandboxKey};
+use crate::time::Millis;
+
+/// A request that has not been answered.
+#[derive(Clone, Debug)]
+enum Open {
+    Assign(SandboxKey),
+    Release(SandboxKey, Millis),
+}
+
+/// What is known of an ENI from what passed the wall.
+#[derive(Clone, Debug, Default)]
+struct Book {
+    blocks: BTreeSet<Cidr>,
+    growing: u32,
+    ready: bool,
+    /// Blocks whose unassign had an unknown outcome.
+    leaving: Vec<Cidr>,
+    /// The last outcome about it was unknown and no look has come since.
+    doubt: bool,
+    /// When EC2 last answered a change of it.
+    changed_at: Millis,
+    /// A read asked for this much later than that is the truth.
+    window: Millis,
+}
+
+/// See the module. After a broken law it reports the same one for ever.
+#[derive(Clone, Debug)]
+pub struct Auditor {
+    slots: u32,
+    enis: u32,
+    cooldown: Millis,
+    consistency: Millis,
+    settle: Millis,
+    books: BTreeMap<EniId, Book>,
+    foreign: u32,
+    creating: BTreeMap<IntentId, u32>,
+    doubtful_creates: u32,
+    calls: BTreeMap<IntentId, Ec2Request>,
+    open: BTreeMap<RequestId, Open>,
+    answered: BTreeSet<RequestId>,
+    given: BTreeMap<SandboxKey, IpAddr>,
+    released_at: BTreeMap<IpAddr, Millis>,
+    written: BTreeMap<u64, Saved>,
+    durable: Saved,
+    /// The newest image of the pool that left for the disk, durable or not.
+    newest: Saved,
+    look_asked_at: Millis,
+}
+
+impl Auditor {
+    /// Opens the books on what a node starts from. `before` carries what outlives a daemon: who
+    /// was given what, and when addresses were given back.
+    pub fn start(config: &Config, facts: &StartFacts, before: Option<Self>, now: Millis) -> Result<Self, String> {
+        let mut auditor = Self {
+            slots: config.limits.slots_per_eni,
+            enis: config.limits.enis,
+            cooldown: config.times.cooldown,
+            consistency: config.times.consistency,
+            settle: config.times.settle,
+            books: BTreeMap::new(),
+            foreign: 0,
+            creating: BTreeMap::new(),
+            doubtful_creates: 0,
+            calls: BTreeMap::new(),
+            open: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            given: BTreeMap::new(),
+            released_at: BTreeMap::new(),
+            written: BTreeMap::new(),
+            durable: facts.saved.clone(),
+            newest: facts.saved.clone(),
+            look_asked_at: now,
+        };
+        // What is on the disk is held, whether its reply left before the crash or not.
+        for allocation in &facts.saved.allocations {
+            auditor.given.insert(allocation.key.clone(), allocation.address);
+        }
+        if let Some(before) = before {
+            auditor.released_at = before.released_at;
+            for (key, address) in before.given {
+                if auditor.given.get(&key) == Some(&address) {
+                    continue;
+                }
+                let released = before.open.values().find_map(|open| match open {
+                    Open::Release(other, at) if *other == key => Some(*at),
+                    Open::Release(..) | Open::Assign(_) => None,
+                });
+                let Some(at) = released else {
+                    return Err(format!("D1: {key:?} was given {address} and a restart has lost it"));
+                };
+                auditor.released_at.insert(address, at);
+            }
+        }
+        for key in &facts.gone {
+            if let Some(address) = auditor.given.remove(key) {
+                auditor.released_at.insert(address, now);
+            }
+        }
+        auditor.learn(&facts.observation);
+        Ok(auditor)
+    }
+
+    fn learn(&mut self, observation: &Observation) {
+        self.foreign = observation.attached.iter().filter(|eni| !eni.managed).count() as u32;
+        let seen: BTreeMap<&EniId, &EniFacts> = observation
+            .attached
+            .iter()
+            .filter(|eni| eni.managed)
+            .chain(&observation.detached)
+            .map(|eni| (&eni.id, eni))
+            .collect();
+        let calls = &self.calls;
+        let look = self.look_asked_at;
+        // A read is the truth about what has not changed for a while, and news about the rest.
+        self.books.retain(|id, book| {
+            let busy = calls.values().any(|request| request.eni() == Some(id));
+            let settled = !busy && book.changed_at + book.window <= look;
+            if settled && let Some(facts) = seen.get(id) {
+                book.blocks.clone_from(&facts.blocks);
+            }
+            !settled || seen.contains_key(id)
+        });
+        for (id, facts) in seen {
+            // It may be the one whose creation has not been answered; that counts already.
+            let counted = facts.attachment.is_none() && !self.creating.is_empty();
+            if counted && !self.books.contains_key(id) {
+                continue;
+            }
+            let book = self.books.entry(id.clone()).or_default();
+            book.blocks.extend(facts.blocks.iter().copied());
+        }
+    }
+
+    /// To be called with each event before the node handles it.
+    pub fn event(&mut self, event: &Event, now: Millis) -> Result<(), String> {
+        match event {
+            Event::Assign { request, key, .. } => {
+                self.open.insert(*request, Open::Assign(key.clone()));
+            }
+            Event::Release { request, key } => {
+                self.open.insert(*request, Open::Release(key.clone(), now));
+            }
+            Event::Checkpointed { generation, durable } => {
+                if let Some(saved) = self.written.remove(generation) {
+                    if *durable {
+                        self.durable = saved;
+                    } else {
+                        self.newest = self.durable.clone();
+                    }
+                }
+            }
+            Event::Ec2Finished { intent, outcome } => self.finished(*intent, outcome, now),
+            Event::EniConfigured { eni, result } => {
+                if let Some(book) = self.books.get_mut(eni) {
+                    book.ready = result.is_ok();
+                }
+            }
+            Event::Observed(observation) => {
+                for (id, book) in &mut self.books {
+                    if book.doubt {
+                        book.doubt = false;
+                        book.growing = 0;
+                    }
+                    let mut all = observation.attached.iter().chain(&observation.detached);
+                    if let Some(facts) = all.find(|facts| facts.id == *id) {
+                        let Book { blocks, leaving, .. } = book;
+                        blocks.retain(|cidr| facts.blocks.contains(cidr) || !leaving.contains(cidr));
+                    }
+                }
+                self.doubtful_creates = 0;
+                self.learn(observation);
+            }
+            Event::Proposed { .. }
+            | Event::LookFailed(_)
+            | Event::PolicyChanged { .. }
+            | Event::NodeChanged { .. }
+            | Event::Tick => {}
+        }
+        Ok(())
+    }
+
+    fn finished(&mut self, intent: IntentId, outcome: &Ec2Outcome, now: Millis) {
+        let Some(request) = self.calls.remove(&intent) else {
+            return;
+        };
+        let Some(id) = request.eni() else {
+            self.creating.remove(&intent);
+            match outcome {
+                Ec2Outcome::Done(Ec2Gave::Eni(facts)) => {
+                    let book = self.books.entry(facts.id.clone()).or_default();
+                    book.blocks.clone_from(&facts.blocks);
+                    (book.changed_at, book.window) = (now, self.consistency);
+                }
+                Ec2Outcome::Refused { .. } => {}
+                Ec2Outcome::Done(_) | Ec2Outcome::Unknown { .. } => self.doubtful_creates += 1,
+            }
+            return;
+        };
+        let Some(book) = self.books.get_mut(id) else {
+            return;
+        };
+        book.changed_at = now;
+        book.window = match outcome {
+            Ec2Outcome::Unknown { .. } => self.settle,
+            Ec2Outcome::Done(_) | Ec2Outcome::Refused { .. } => self.consistency,
+        };
+        match (&request, outcome) {
+            (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Unknown { .. }) => {
+                book.doubt = true;
+                book.leaving.clone_from(blocks);
+            }
+            (_, Ec2Outcome::Unknown { .. }) => book.doubt = true,
+            (Ec2Request::Assign { .. }, Ec2Outcome::Done(Ec2Gave::Blocks(blocks))) => {
+                book.growing = 0;
+                book.blocks.extend(blocks.iter().copied());
+            }
+            (Ec2Request::Assign { .. }, _) => book.growing = 0,
+            (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Done(_)) => {
+                book.blocks.retain(|cidr| !blocks.contains(cidr));
+            }
+            (Ec2Request::DeleteEni { .. }, Ec2Outcome::Done(_)) => {
+                self.books.remove(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// To be called with the effects of that event.
+    pub fn effects(&mut self, effects: &[Effect], now: Millis) -> Result<(), String> {
+        for effect in effects {
+            match effect {
+                Effect::Reply { request, reply } => self.reply(*request, reply, now)?,
+                Effect::Checkpoint { generation, saved, .. } => {
+                    if !self.written.is_empty() {
+                        return Err("D1: two writes are under way".into());
+                    }
+                    self.one_holder(saved)?;
+                    self.written.insert(*generation, saved.clone());
+                    self.newest = saved.clone();
+                }
+                Effect::Ec2 { intent, request } => self.call(*intent, request, now)?,
+                Effect::ForgetEni(link) => {
+                    if let Some(book) = self.books.get_mut(&link.eni) {
+                        book.ready = false;
+                    }
+                }
+                Effect::Look => self.look_asked_at = now,
+                Effect::AskPolicy { .. }
+                | Effect::ConfigureEni(_)
+                | Effect::Report(_)
+                | Effect::Decided(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Requests that nobody has answered: at rest there are none but those that may still wait.
+    pub fn unanswered(&self) -> usize {
+        self.open.len()
+    }
+
+    fn one_holder(&self, saved: &Saved) -> Result<(), String> {
+        let mut holders = BTreeMap::new();
+        for allocation in &saved.allocations {
+            if let Some(other) = holders.insert(allocation.address, &allocation.key) {
+                let (address, key) = (allocation.address, &allocation.key);
+                return Err(format!("P1: {address} is held by {other:?} and {key:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, request: RequestId, reply: &Reply, now: Millis) -> Result<(), String> {
+        let Some(open) = self.open.remove(&request) else {
+            return Err(format!("request {request:?} was answered twice, or never asked"));
+        };
+        self.answered.insert(request);
+        match (open, reply) {
+            (Open::Assign(key), Reply::Assigned(holding)) => self.given(key, holding.address, &holding.eni, now),
+            (Open::Release(key, at), Reply::Released(holding)) => {
+                let address = holding.address;
+                // One write may hold a release and the next taking by the same sandbox.
+                let taken_again = self.open.values().any(|open| matches!(open, Open::Assign(k) if *k == key));
+                let on_disk = |a: &Allocation| a.key == key && a.address == address;
+                if !taken_again && self.durable.allocations.iter().any(on_disk) {
+                    return Err(format!("D1: {address} was said to be released and is on disk still"));
+                }
+                self.given.remove(&key);
+                self.released_at.insert(address, at);
+                Ok(())
+            }
+            (Open::Release(key, _), Reply::UnknownSandbox) => match self.given.get(&key) {
+                Some(address) => Err(format!("{key:?} holds {address} and was called unknown")),
+                None => Ok(()),
+            },
+            (Open::Assign(key), Reply::NoAddress(NoAddress::Cancelled)) => {
+                self.given.remove(&key);
+                Ok(())
+            }
+            (Open::Assign(_), Reply::NoAddress(_) | Reply::IncompleteKey | Reply::NotDurable)
+            | (Open::Release(..), Reply::NotDurable) => Ok(()),
+            (open, reply) => Err(format!("{reply:?} is no answer to {open:?}")),
+        }
+    }
+
+    fn given(&mut self, key: SandboxKey, address: IpAddr, eni: &EniId, now: Millis) -> Result<(), String> {
+        if let Some((other, _)) = self.given.iter().find(|(other, a)| **a == address && **other != key) {
+            return Err(format!("P1: {address} is given to {key:?} and held by {other:?}"));
+        }
+        if !self
+            .durable
+            .allocations
+            .iter()
+            .any(|allocation| allocation.key == key && allocation.address == address)
+        {
+            return Err(format!("D1: {address} is given and not on disk"));
+        }
+        if let Some(before) = self.given.get(&key) {
+            return if *before == address {
+                Ok(())
+            } else {
+                Err(format!("P4: {key:?} held {before} and is given {address}"))
+            };
+        }
+        let confirmed = self
+            .books
+            .get(eni)
+            .is_some_and(|book| book.ready && book.blocks.iter().any(|cidr| cidr.contains(address)));
+        if !confirmed {
+            return Err(format!("P2: {address} is given and EC2 or the link of {eni} did not confirm it"));
+        }
+        // An address picked when its cooldown had ended may be answered in the same moment.
+        if let Some(at) = self.released_at.get(&address)
+            && now < at + self.cooldown
+        {
+            return Err(format!("P3: {address} was given back at {at} and is given again at {now}"));
+        }
+        self.given.insert(key, address);
+        Ok(())
+    }
+
+    fn call(&mut self, intent: IntentId, request: &Ec2Request, now: Millis) -> Result<(), String> {
+        if self.calls.insert(intent, request.clone()).is_some() {
+            return Err(format!("intent {intent} is used twice"));
+        }
+        if let Ec2Request::CreateEni { blocks, .. } = request {
+            self.creating.insert(intent, *blocks);
+            let enis = self.books.len() as u32 + self.creating.len() as u32 + self.doubtful_creates;
+            if enis + self.foreign > self.enis {
+                let (known, coming) = (self.books.keys(), self.creating.len());
+                return Err(format!("E1: {enis} ENIs of {}: {} foreign, {known:?}, {coming} coming", self.enis, self.foreign));
+            }
+            if *blocks > self.slots {
+                return Err(format!("E1: {blocks} blocks on a new ENI of {} slots", self.slots));
+            }
+            return Ok(());
+        }
+        let Some((id, book)) = request.eni().and_then(|id| Some((id, self.books.get_mut(id)?))) else {
+            return Err(format!("{request:?} is about an ENI that EC2 never told of"));
+        };
+        if book.doubt {
+            return Err(format!("E3: {request:?} follows an unknown outcome without a look"));
+        }
+        book.leaving.clear();
+        match request {
+            Ec2Request::Assign { count, .. } => {
+                book.growing += count;
+                let blocks = book.blocks.len() as u32 + book.growing;
+                if blocks > self.slots {
+                    return Err(format!("E1: {blocks} blocks on {id} of {} slots", self.slots));
+                }
+                Ok(())
+            }
+            Ec2Request::Unassign { blocks, .. } => {
+                let blocks: Vec<Cidr> = blocks.clone();
+                self.in_use(&blocks, now)
+            }
+            Ec2Request::DetachEni { .. } | Ec2Request::DeleteEni { .. } => {
+                let blocks: Vec<Cidr> = book.blocks.iter().copied().collect();
+                self.in_use(&blocks, now)
+            }
+            Ec2Request::CreateEni { .. }
+            | Ec2Request::AttachEni { .. }
+            | Ec2Request::SetDeleteOnTermination { .. } => Ok(()),
+        }
+    }
+
+    /// E2: none of these blocks carries an address that is held or cools.
+    fn in_use(&self, blocks: &[Cidr], now: Millis) -> Result<(), String> {
+        let inside = |address: IpAddr| blocks.iter().any(|cidr| cidr.contains(address));
+        let mut held = self
+            .given
+            .values()
+            .chain(self.newest.allocations.iter().map(|allocation| &allocation.address));
+        if let Some(address) = held.find(|address| inside(**address)) {
+            return Err(format!("E2: {address} is held and is taken away"));
+        }
+        match self
+            .released_at
+            .iter()
+            .find(|(address, at)| now < **at + self.cooldown && inside(**address))
+        {
+            Some((address, _)) => Err(format!("E2: {address} cools and is taken away")),
+            None => Ok(()),
+        }
+    }
+}
