@@ -32,6 +32,8 @@ pub(crate) enum Message {
         /// Dropped when the plugin gave up.
         answer: oneshot::Sender<Reply>,
     },
+    /// A plugin was gone when its address was there.
+    GaveUp(SandboxKey),
     /// Somebody looks.
     Show {
         /// At what.

@@ -222,6 +222,22 @@ impl Net {
         self.delete_route(None, &host_route(address)).await
     }
 
+    /// The addresses that the kernel leads to pods, each with the name of the link it leads to: who is
+    /// here, for a daemon that lost its record. A link that is gone has no route and is left out.
+    pub async fn pods(&self, family: Family) -> Result<Vec<(IpAddr, String)>, NetError> {
+        let rules = self.rules(family).await?;
+        let routes = self.routes(family).await?;
+        let links = self.links().await?;
+        let pods = routes.iter().filter_map(|found| {
+            let address = found.route.destination.0;
+            let is_pods = found.route == host_route(address)
+                && rules.iter().any(|rule| rule.rule == to_pod(address));
+            let link = links.iter().find(|link| link.index == found.link)?;
+            is_pods.then(|| (address, link.name.clone()))
+        });
+        Ok(pods.collect())
+    }
+
     /// Makes what a pod sends go by the table of its ENI: exactly one rule, none for the main table.
     pub async fn point_pod(&self, address: IpAddr, table: u32) -> Result<(), NetError> {
         let rules = self.rules(Family::of(address)).await?;

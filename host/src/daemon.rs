@@ -1,0 +1,482 @@
+//! The loop: whatever happens goes to the core, whatever the core wants is done beside the loop.
+//!
+//! In: messages, and the time at which the core wants to be woken. Out: EC2 calls, writes, policy
+//! runs, link set-up and replies. Nothing about addresses or ENIs is decided here.
+//! Must hold: the loop itself never waits for anything but the next message; each effect that has an
+//! ending sends exactly one event, also when it fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use onsen_core::effect::{Decider, Ec2Request, Effect, EniLink, Reply, Saved};
+use onsen_core::event::Event;
+use onsen_core::ids::{IntentId, PodName, RequestId, SandboxKey, SubnetId};
+use onsen_core::node::Node;
+use onsen_core::snapshot::Snapshot;
+use onsen_core::time::Millis;
+use onsen_net::{Net, NetError};
+use onsen_policy_runner::Policy;
+use onsen_wiring::EniWiring;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::checkpoint;
+use crate::clock::{Clock, millis};
+use crate::ec2::Ec2;
+use crate::imds::Imds;
+use crate::ledger::Ledger;
+use crate::pages;
+use crate::policies::{self, Chosen, News};
+use crate::requests::{Cost, Mailbox, Message, Page};
+use crate::text::chain;
+
+/// EC2 calls under way at once; more would only meet the account's own limits.
+const EC2_AT_ONCE: usize = 4;
+/// A link may appear this long after EC2 says that its ENI is attached.
+const LINK_PATIENCE: Duration = Duration::from_secs(60);
+/// A write under way when the daemon is told to stop gets this long.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// What effects are done with.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    /// The one clock.
+    pub(crate) clock: Clock,
+    /// The API.
+    pub(crate) ec2: Arc<Ec2>,
+    /// The metadata service.
+    pub(crate) imds: Arc<Imds>,
+    /// The host's network.
+    pub(crate) net: Net,
+    /// The checkpoint.
+    pub(crate) checkpoint: PathBuf,
+    /// MTU of ENIs.
+    pub(crate) mtu: u32,
+    /// The primary ENI's subnet, which nearly all ENIs are in.
+    pub(crate) own_subnet: (SubnetId, (IpAddr, u8)),
+}
+
+/// What the status page tells of the node, fixed for the daemon's life.
+#[derive(Clone, Debug)]
+pub(crate) struct Nameplate {
+    /// Kubernetes' name.
+    pub(crate) name: String,
+    /// Id of the instance.
+    pub(crate) instance: String,
+    /// Its type.
+    pub(crate) instance_type: String,
+    /// Its zone.
+    pub(crate) zone: String,
+    /// Its own address.
+    pub(crate) address: IpAddr,
+}
+
+/// Which policy runs, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct InForce {
+    /// The policy.
+    pub(crate) chosen: Chosen,
+    /// Since when.
+    pub(crate) since: Millis,
+    /// Why the last wish was not granted, until one is.
+    pub(crate) last_error: Option<String>,
+}
+
+/// A request whose reply is due.
+#[derive(Debug)]
+struct Open {
+    key: SandboxKey,
+    answer: oneshot::Sender<Reply>,
+}
+
+/// Everything of one life.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) node: Node,
+    pub(crate) tools: Tools,
+    pub(crate) nameplate: Nameplate,
+    pub(crate) in_force: InForce,
+    pub(crate) ledger: Ledger,
+    mailbox: Mailbox,
+    built_in: Arc<Policy>,
+    add_wait: Millis,
+    open: BTreeMap<RequestId, Open>,
+    last_request: u64,
+    /// Sandboxes that were told their address. One that gave up waiting is not among them.
+    told: BTreeSet<SandboxKey>,
+    ec2_turns: Arc<Semaphore>,
+    /// The last snapshot: what a new policy is tried on.
+    last_snapshot: watch::Sender<Option<Arc<Snapshot>>>,
+    asking: bool,
+    /// Waits until no question is under way, lest the old policy's memo reaches the new one.
+    next_policy: Option<Chosen>,
+    writing: bool,
+}
+
+/// What a daemon starts from.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) node: Node,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) tools: Tools,
+    pub(crate) nameplate: Nameplate,
+    pub(crate) in_force: InForce,
+    pub(crate) built_in: Arc<Policy>,
+    pub(crate) add_wait: Duration,
+    pub(crate) mailbox: Mailbox,
+}
+
+impl Daemon {
+    /// Performs the first effects.
+    pub(crate) fn begin(beginning: Beginning) -> Self {
+        let holdings = beginning.node.holdings();
+        let mut daemon = Self {
+            told: holdings.into_iter().map(|holding| holding.allocation.key).collect(),
+            node: beginning.node,
+            tools: beginning.tools,
+            nameplate: beginning.nameplate,
+            in_force: beginning.in_force,
+            ledger: Ledger::default(),
+            mailbox: beginning.mailbox,
+            built_in: beginning.built_in,
+            add_wait: millis(beginning.add_wait),
+            open: BTreeMap::new(),
+            last_request: 0,
+            ec2_turns: Arc::new(Semaphore::new(EC2_AT_ONCE)),
+            last_snapshot: watch::Sender::new(None),
+            asking: false,
+            next_policy: None,
+            writing: false,
+        };
+        for effect in beginning.effects {
+            daemon.perform(effect);
+        }
+        daemon
+    }
+
+    /// Follows the snapshots that policies are asked with.
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.last_snapshot.subscribe()
+    }
+
+    /// Runs until `stop` resolves, then finishes the write under way and answers whom it concerns.
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Message>,
+        mut stop: impl Future<Output = ()> + Unpin,
+    ) {
+        loop {
+            let wake = self.node.next_wake().map(|time| self.tools.clock.instant(time));
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                // Never closed: the daemon itself holds a sender.
+                Some(message) = inbox.recv() => self.take(message),
+                () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)), if wake.is_some() => {
+                    self.happened(Event::Tick);
+                }
+            }
+        }
+        let finished = tokio::time::timeout(LAST_WRITE, self.finish(inbox)).await;
+        if finished.is_err() {
+            tracing::warn!("the last write of the checkpoint did not end in time");
+        }
+    }
+
+    /// Waits for the write under way. Of what follows from it only replies are carried out.
+    async fn finish(&mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        while self.writing {
+            let Some(message) = inbox.recv().await else { return };
+            let Message::Happened(event @ Event::Checkpointed { .. }) = message else {
+                continue;
+            };
+            self.writing = false;
+            for effect in self.node.handle(event, self.tools.clock.now()) {
+                if let Effect::Reply { request, reply } = effect {
+                    self.reply(request, reply);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Happened(event) => {
+                self.writing &= !matches!(event, Event::Checkpointed { .. });
+                self.happened(event);
+            }
+            Message::Add { key, pod, answer } => self.add(key, pod, answer),
+            Message::Del { key, answer } => {
+                let request = self.open(key.clone(), answer);
+                self.happened(Event::Release { request, key });
+            }
+            Message::GaveUp(key) => {
+                if !self.told.contains(&key) && !self.open.values().any(|open| open.key == key) {
+                    tracing::info!(container = key.container, "the plugin gave up: its address goes back");
+                    self.last_request += 1;
+                    let request = RequestId(self.last_request);
+                    self.happened(Event::Release { request, key });
+                }
+            }
+            Message::Show { page, answer } => {
+                let shown = match page {
+                    Page::Status => pages::status(self),
+                    Page::Enis => pages::enis(self),
+                    Page::Pods => pages::pods(self),
+                    Page::Decisions => self.ledger.decisions(),
+                };
+                // Nobody waits any more: nothing is lost.
+                let _ = answer.send(shown);
+            }
+            Message::Policy(news) => match *news {
+                News::Changed(chosen) => {
+                    self.next_policy = Some(chosen);
+                    self.swap_policy();
+                }
+                News::Refused(why) => {
+                    tracing::error!("the policy stays as it is: {why}");
+                    self.in_force.last_error = Some(why);
+                }
+            },
+            Message::Proposed { event, cost } => {
+                self.asking = false;
+                self.ledger.cost(cost);
+                self.happened(event);
+                self.swap_policy();
+            }
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        for effect in self.node.handle(event, self.tools.clock.now()) {
+            self.perform(effect);
+        }
+    }
+
+    fn add(&mut self, key: SandboxKey, pod: PodName, answer: oneshot::Sender<Reply>) {
+        let request = self.open(key.clone(), answer);
+        let deadline = self.tools.clock.now().saturating_add(self.add_wait);
+        self.happened(Event::Assign {
+            request,
+            key,
+            pod,
+            deadline,
+        });
+    }
+
+    fn open(&mut self, key: SandboxKey, answer: oneshot::Sender<Reply>) -> RequestId {
+        self.last_request += 1;
+        let request = RequestId(self.last_request);
+        self.open.insert(request, Open { key, answer });
+        request
+    }
+
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        // Absent when the daemon itself asked, for a plugin that gave up.
+        let Some(Open { key, answer }) = self.open.remove(&request) else {
+            return;
+        };
+        let (assigned, released) = (matches!(reply, Reply::Assigned(_)), matches!(reply, Reply::Released(_)));
+        let heard = answer.send(reply).is_ok();
+        if released {
+            self.told.remove(&key);
+        } else if assigned && heard {
+            self.told.insert(key);
+        } else if assigned {
+            // Looked at once more in its turn: another ADD of the same sandbox may come before it.
+            let _ = self.mailbox.send(Message::GaveUp(key));
+        }
+    }
+
+    fn swap_policy(&mut self) {
+        if self.asking {
+            return;
+        }
+        let Some(chosen) = self.next_policy.take() else {
+            return;
+        };
+        let before = &self.in_force.chosen.policy;
+        let reset_memo = before.digest() != chosen.policy.digest();
+        tracing::info!(
+            policy = %chosen.reference,
+            digest = chosen.policy.digest(),
+            settings = ?chosen.settings,
+            "the policy or its settings changed"
+        );
+        let prefixes = self.node.summary(self.tools.clock.now()).limits.prefixes;
+        let event = Event::PolicyChanged {
+            settings: chosen.settings(),
+            unit: chosen.unit(prefixes),
+            reset_memo,
+        };
+        self.in_force = InForce {
+            since: if reset_memo {
+                self.tools.clock.now()
+            } else {
+                self.in_force.since
+            },
+            chosen,
+            last_error: None,
+        };
+        self.happened(event);
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { request, reply } => self.reply(request, reply),
+            Effect::Checkpoint {
+                generation,
+                saved,
+                cooling_changed,
+            } => self.write(generation, saved, cooling_changed),
+            Effect::AskPolicy { decider, snapshot } => self.ask_policy(decider, *snapshot),
+            Effect::Ec2 { intent, request } => self.call_ec2(intent, request),
+            Effect::ConfigureEni(link) => {
+                let tools = self.tools.clone();
+                self.beside(async move {
+                    let result = configure(&tools, &link).await;
+                    let eni = link.eni;
+                    Event::EniConfigured { eni, result }
+                });
+            }
+            Effect::ForgetEni(link) => {
+                let tools = self.tools.clone();
+                tokio::spawn(async move { forget(&tools, &link).await });
+            }
+            Effect::Look => {
+                let ec2 = Arc::clone(&self.tools.ec2);
+                self.beside(async move {
+                    match ec2.look().await {
+                        Ok(observation) => Event::Observed(Box::new(observation)),
+                        Err(why) => Event::LookFailed(why),
+                    }
+                });
+            }
+            Effect::Report(report) => self.ledger.report(self.tools.clock.now(), report),
+            Effect::Decided(record) => self.ledger.decided(*record),
+        }
+    }
+
+    /// Carries out an effect and tells the loop how it ended.
+    fn beside(&self, work: impl Future<Output = Event> + Send + 'static) {
+        let mailbox = self.mailbox.clone();
+        tokio::spawn(async move {
+            // The loop has ended: so has all that would have followed.
+            let _ = mailbox.send(Message::Happened(work.await));
+        });
+    }
+
+    fn write(&mut self, generation: u64, saved: Saved, cooling_changed: bool) {
+        self.writing = true;
+        let path = self.tools.checkpoint.clone();
+        self.beside(async move {
+            let stored = tokio::task::spawn_blocking(move || checkpoint::store(&path, &saved, cooling_changed)).await;
+            let durable = match stored {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => {
+                    tracing::error!("{error}");
+                    false
+                }
+                Err(panicked) => {
+                    tracing::error!("the write of the checkpoint failed: {panicked}");
+                    false
+                }
+            };
+            Event::Checkpointed { generation, durable }
+        });
+    }
+
+    fn ask_policy(&mut self, decider: Decider, snapshot: Snapshot) {
+        self.asking = true;
+        let built_in = decider == Decider::BuiltIn;
+        let policy = Arc::clone(if built_in {
+            &self.built_in
+        } else {
+            &self.in_force.chosen.policy
+        });
+        let snapshot = Arc::new(snapshot);
+        self.last_snapshot.send_replace(Some(Arc::clone(&snapshot)));
+        let mailbox = self.mailbox.clone();
+        let decision = snapshot.decision_id;
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let asked = tokio::task::spawn_blocking(move || policies::decide(&policy, &snapshot)).await;
+            let (answer, fuel) =
+                asked.unwrap_or_else(|panicked| (Err(format!("the policy's thread failed: {panicked}")), 0));
+            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let _ = mailbox.send(Message::Proposed {
+                event: Event::Proposed { decision, answer },
+                cost: Cost {
+                    decision,
+                    built_in,
+                    micros,
+                    fuel,
+                },
+            });
+        });
+    }
+
+    fn call_ec2(&self, intent: IntentId, request: Ec2Request) {
+        let ec2 = Arc::clone(&self.tools.ec2);
+        let turns = Arc::clone(&self.ec2_turns);
+        self.beside(async move {
+            // The semaphore is never closed; were it, the call would just not wait.
+            let _turn = turns.acquire_owned().await;
+            let outcome = ec2.perform(intent, &request).await;
+            Event::Ec2Finished { intent, outcome }
+        });
+    }
+}
+
+/// Waits for an ENI's link and makes it ready for pods.
+async fn configure(tools: &Tools, link: &EniLink) -> Result<(), String> {
+    if link.is_primary {
+        // The machine's own set-up owns it; what it needs besides was done before anything was served.
+        return Ok(());
+    }
+    let wiring = wiring_of(tools, link).await?;
+    let deadline = Instant::now() + LINK_PATIENCE;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match tools.net.set_up_eni(&wiring).await {
+            Ok(()) => {
+                tracing::info!(eni = %link.eni, mac = %link.mac, table = wiring.table(), "ENI is ready for pods");
+                return Ok(());
+            }
+            Err(NetError::NoLink { .. }) if Instant::now() + pause < deadline => {}
+            Err(error) => return Err(chain(&error)),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+async fn forget(tools: &Tools, link: &EniLink) {
+    let forgotten = async {
+        let wiring = wiring_of(tools, link).await?;
+        tools.net.forget_eni(&wiring).await.map_err(|error| chain(&error))
+    };
+    if let Err(why) = forgotten.await {
+        tracing::warn!(eni = %link.eni, "rules of an ENI that left may remain: {why}");
+    }
+}
+
+async fn wiring_of(tools: &Tools, link: &EniLink) -> Result<EniWiring, String> {
+    let (own, own_cidr) = &tools.own_subnet;
+    let subnet = if link.subnet == *own {
+        *own_cidr
+    } else {
+        let told = tools.imds.subnet_cidr(link.mac).await;
+        told.map_err(|error| chain(&error))?
+    };
+    Ok(EniWiring {
+        mac: link.mac.0,
+        primary: link.primary,
+        subnet,
+        card: link.card,
+        device_index: link.device_index,
+        mtu: tools.mtu,
+    })
+}

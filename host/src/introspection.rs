@@ -1,0 +1,60 @@
+//! The status pages over HTTP, on TCP or on a Unix socket.
+//!
+//! In: GET requests. Out: JSON as `pages` makes it. Read-only: nothing here changes the node.
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::requests::{Mailbox, Message, Page};
+use crate::rpc_server;
+use crate::settings::Listen;
+
+const PAGES: [(&str, Page); 4] = [
+    ("/onsen/v1/status", Page::Status),
+    ("/onsen/v1/enis", Page::Enis),
+    ("/onsen/v1/pods", Page::Pods),
+    ("/onsen/v1/decisions", Page::Decisions),
+];
+
+/// Serves until the process ends. The node does its work without these pages, so that trouble with them
+/// is logged and stops nothing.
+pub(crate) async fn serve(listen: Listen, mailbox: Mailbox) {
+    let mut router = Router::new();
+    for (path, page) in PAGES {
+        let mailbox = mailbox.clone();
+        router = router.route(path, get(move || show(mailbox, page)));
+    }
+    let paths = PAGES.map(|(path, _)| path);
+    let index = serde_json::json!({ "AvailableCommands": paths });
+    let router = router.fallback(async move || json(&index));
+    let served = match &listen {
+        Listen::Tcp(address) => match TcpListener::bind(address).await {
+            Ok(listener) => axum::serve(listener, router).await,
+            Err(error) => Err(error),
+        },
+        Listen::Unix(path) => match rpc_server::listen(path) {
+            Ok(listener) => axum::serve(listener, router).await,
+            Err(error) => Err(std::io::Error::other(error)),
+        },
+    };
+    if let Err(error) = served {
+        tracing::error!("the status pages are not served on {listen:?}: {error}");
+    }
+}
+
+async fn show(mailbox: Mailbox, page: Page) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let asked = mailbox.send(Message::Show { page, answer });
+    match (asked, answered.await) {
+        (Ok(()), Ok(shown)) => json(&shown),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping\n").into_response(),
+    }
+}
+
+fn json(value: &serde_json::Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}

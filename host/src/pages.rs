@@ -1,0 +1,138 @@
+//! The status pages as JSON. All times are milliseconds since the Unix epoch.
+
+use onsen_core::snapshot::{EniPhase, KeepReason, Role};
+use onsen_core::status::{BlockStatus, EniStatus, HoldingStatus};
+use onsen_core::time::Millis;
+use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
+
+/// The node in numbers.
+pub(crate) fn status(daemon: &Daemon) -> Value {
+    let now = daemon.tools.clock.now();
+    let summary = daemon.node.summary(now);
+    let counts = daemon.tools.ec2.counts();
+    let (plate, in_force) = (&daemon.nameplate, &daemon.in_force);
+    let policy = in_force.chosen.policy.metadata();
+    json!({
+        "node": {
+            "name": plate.name,
+            "instance_id": plate.instance,
+            "instance_type": plate.instance_type,
+            "zone": plate.zone,
+            "primary_address": plate.address,
+        },
+        "daemon": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "started_at": daemon.tools.clock.started_at(),
+            "now": now,
+        },
+        "policy": {
+            "name": policy.name,
+            "version": policy.version,
+            "reference": in_force.chosen.reference.to_string(),
+            "digest": in_force.chosen.policy.digest(),
+            "since": in_force.since,
+            "last_error": in_force.last_error,
+            "settings": in_force.chosen.settings,
+        },
+        "limits": {
+            "enis": summary.limits.enis,
+            "slots_per_eni": summary.limits.slots_per_eni,
+            "prefixes": summary.limits.prefixes,
+        },
+        "pool": {
+            "enis": summary.enis,
+            "addresses": summary.addresses,
+            "prefixes": summary.prefixes,
+            "assigned": summary.assigned,
+            "cooling": summary.cooling,
+            "warm": summary.warm,
+            "waiting": summary.waiting,
+            "in_flight": summary.in_flight,
+            "throttled_until": summary.throttled_until,
+        },
+        "ec2": {"calls": counts.calls, "errors": counts.errors},
+        "last_decision": daemon.ledger.last_decision(),
+        "reports": daemon.ledger.reports(),
+    })
+}
+
+/// ENIs and their blocks.
+pub(crate) fn enis(daemon: &Daemon) -> Value {
+    let now: Millis = daemon.tools.clock.now();
+    daemon.node.enis(now).iter().map(eni).collect()
+}
+
+/// Addresses held.
+pub(crate) fn pods(daemon: &Daemon) -> Value {
+    daemon.node.holdings().iter().map(pod).collect()
+}
+
+fn eni(eni: &EniStatus) -> Value {
+    let blocks: Value = eni.blocks.iter().map(block).collect();
+    json!({
+        "id": eni.id.as_str(),
+        "role": match eni.role {
+            Role::Primary => "primary",
+            Role::Secondary => "secondary",
+            Role::Trunk => "trunk",
+            Role::Efa => "efa",
+        },
+        "phase": match eni.phase {
+            EniPhase::Attaching => "attaching",
+            EniPhase::Ready => "ready",
+            EniPhase::Detaching => "detaching",
+        },
+        "card": eni.card,
+        "device_index": eni.device_index,
+        "subnet": eni.subnet.as_str(),
+        "mac": eni.mac.to_string(),
+        "primary_address": eni.primary,
+        "since": eni.since,
+        "free_slots": eni.free_slots,
+        "keep": eni.keep.map(keep),
+        "blocks": blocks,
+    })
+}
+
+fn block(block: &BlockStatus) -> Value {
+    json!({
+        "cidr": block.cidr.to_string(),
+        "assigned": block.assigned,
+        "cooling": block.cooling,
+        "free": block.free,
+        "hold": block.hold,
+    })
+}
+
+fn pod(holding: &HoldingStatus) -> Value {
+    let allocation = &holding.allocation;
+    json!({
+        "namespace": allocation.pod.namespace,
+        "name": allocation.pod.name,
+        "network": allocation.key.network,
+        "container": allocation.key.container,
+        "interface": allocation.key.interface,
+        "address": allocation.address,
+        "eni": holding.eni.as_ref().map(onsen_core::ids::EniId::as_str),
+        "card": holding.card,
+        "device_index": holding.device_index,
+        "since": allocation.since,
+    })
+}
+
+fn keep(reason: KeepReason) -> &'static str {
+    match reason {
+        KeepReason::Primary => "primary",
+        KeepReason::Trunk => "trunk",
+        KeepReason::Efa => "efa",
+        KeepReason::Excluded => "excluded",
+        KeepReason::Assigned => "assigned",
+        KeepReason::Cooling => "cooling",
+        KeepReason::TooYoung => "too-young",
+        KeepReason::InFlight => "in-flight",
+        KeepReason::Unconfirmed => "unconfirmed",
+    }
+}

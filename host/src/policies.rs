@@ -1,0 +1,338 @@
+//! Which policy runs: loads it, tries it, swaps it, runs it.
+//!
+//! In: the environment's choice, a file that may say otherwise at any time, snapshots. Out: news for
+//! the daemon's loop, proposals.
+//! Must hold: a policy that cannot be loaded, refuses its settings or fails on the last snapshot never
+//! replaces one that works; compiling and running happen beside the loop, on threads with at least
+//! 2 MiB of stack (tokio's blocking threads, see `main`).
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use onsen_core::cidr::Unit;
+use onsen_core::proposal::Proposal;
+use onsen_core::snapshot::{Setting, Snapshot};
+use onsen_policy_runner::{Engine, Policy, builtin};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::requests::{Mailbox, Message};
+use crate::settings::{Reference, Settings, parse_flag};
+
+/// The policy that decides when the chosen one does not.
+pub(crate) const DEFAULT: &str = "default-warm-eni";
+
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// A policy with the settings it runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    /// The component.
+    pub(crate) policy: Arc<Policy>,
+    /// Where it came from.
+    pub(crate) reference: Reference,
+    /// By key.
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+impl Chosen {
+    /// As the core wants them: sorted by key.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        let setting = |(key, value): (&String, &String)| Setting {
+            key: key.clone(),
+            value: value.clone(),
+        };
+        self.settings.iter().map(setting).collect()
+    }
+
+    /// What new blocks are by default.
+    pub(crate) fn unit(&self, prefixes_possible: bool) -> Unit {
+        let wanted = self.settings.get("ENABLE_PREFIX_DELEGATION");
+        if prefixes_possible && wanted.is_some_and(|text| parse_flag(text) == Some(true)) {
+            Unit::Prefix
+        } else {
+            Unit::Address
+        }
+    }
+}
+
+/// What the watcher found.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// This runs from now on.
+    Changed(Chosen),
+    /// What was asked for cannot run; what ran goes on.
+    Refused(String),
+}
+
+/// What the policy file may say.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyFile {
+    policy: Option<String>,
+    #[serde(default)]
+    settings: BTreeMap<String, Scalar>,
+}
+
+/// People write numbers without quotes.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Text(String),
+    Number(serde_json::Number),
+    Flag(bool),
+}
+
+impl Scalar {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+        }
+    }
+}
+
+/// What the operator asks for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    reference: Reference,
+    settings: BTreeMap<String, String>,
+    /// Keys that the file sets; what it says must be right.
+    from_file: BTreeSet<String>,
+    wasm: Cow<'static, [u8]>,
+}
+
+/// Makes policies out of what the operator asks for.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    engine: Engine,
+    built_in: Arc<Policy>,
+    reference: Reference,
+    settings: BTreeMap<String, String>,
+    file: Option<PathBuf>,
+    /// Not tried again until it changes, be it good or bad.
+    tried: Option<Result<Wanted, String>>,
+    running: Option<Arc<Policy>>,
+}
+
+impl Watcher {
+    /// Loads the built-in default, without which nothing starts. Blocks while it compiles.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
+        let engine = Engine::new(onsen_policy_runner::Limits::default(), settings.cache_dir.clone())
+            .map_err(|error| format!("the policy engine does not start: {error}"))?;
+        let wasm = builtin::get(DEFAULT).map_err(|absent| absent.to_string())?;
+        let built_in = engine
+            .load(wasm)
+            .map_err(|error| format!("the built-in policy {DEFAULT} does not load: {error}"))?;
+        Ok(Self {
+            engine,
+            built_in: Arc::new(built_in),
+            reference: settings.policy.clone(),
+            settings: settings.policy_settings.clone(),
+            file: settings.policy_file.clone(),
+            tried: None,
+            running: None,
+        })
+    }
+
+    /// The policy that decides when the chosen one does not.
+    pub(crate) fn built_in(&self) -> Arc<Policy> {
+        Arc::clone(&self.built_in)
+    }
+
+    /// The first choice. When it cannot run, the built-in default does, and the text says why.
+    pub(crate) fn first(&mut self) -> (Chosen, Option<String>) {
+        match self.look(None) {
+            Some(News::Changed(chosen)) => (chosen, None),
+            Some(News::Refused(why)) => {
+                self.running = Some(self.built_in());
+                let chosen = Chosen {
+                    policy: self.built_in(),
+                    reference: Reference::BuiltIn(DEFAULT.into()),
+                    settings: self.settings.clone(),
+                };
+                (chosen, Some(why))
+            }
+            None => unreachable!("the first look has nothing to compare with"),
+        }
+    }
+
+    /// What is new, if anything. Blocks while it compiles.
+    fn look(&mut self, last: Option<&Snapshot>) -> Option<News> {
+        let wanted = self.read();
+        if self.tried.as_ref() == Some(&wanted) {
+            return None;
+        }
+        self.tried = Some(wanted.clone());
+        let made = wanted.and_then(|wanted| self.make(wanted, last));
+        Some(match made {
+            Ok(chosen) => {
+                self.running = Some(Arc::clone(&chosen.policy));
+                News::Changed(chosen)
+            }
+            Err(why) => News::Refused(why),
+        })
+    }
+
+    fn read(&self) -> Result<Wanted, String> {
+        let file = match &self.file {
+            Some(path) => read_file(path)?,
+            None => PolicyFile::default(),
+        };
+        let reference = match &file.policy {
+            Some(text) => text
+                .parse()
+                .map_err(|expected| format!("policy {text:?} is not {expected}"))?,
+            None => self.reference.clone(),
+        };
+        let wasm = match &reference {
+            Reference::BuiltIn(name) => builtin::get(name).map_err(|absent| absent.to_string())?.into(),
+            Reference::File(path) => fs::read(path)
+                .map_err(|error| format!("policy {reference} cannot be read: {error}"))?
+                .into(),
+        };
+        let mut settings = self.settings.clone();
+        let from_file = file.settings.keys().cloned().collect();
+        settings.extend(file.settings.into_iter().map(|(key, value)| (key, value.into_text())));
+        Ok(Wanted {
+            reference,
+            settings,
+            from_file,
+            wasm,
+        })
+    }
+
+    fn make(&self, wanted: Wanted, last: Option<&Snapshot>) -> Result<Chosen, String> {
+        let refused = |why: &dyn std::fmt::Display| format!("policy {}: {why}", wanted.reference);
+        let loaded = self.engine.load(&wanted.wasm).map_err(|error| refused(&error))?;
+        let policy = match &self.running {
+            Some(running) if running.digest() == loaded.digest() => Arc::clone(running),
+            Some(_) | None => Arc::new(loaded),
+        };
+        let chosen = Chosen {
+            policy,
+            reference: wanted.reference.clone(),
+            settings: wanted.settings,
+        };
+        let settings = chosen.settings();
+        let problems = chosen.policy.configure(&settings).map_err(|error| refused(&error))?;
+        // The environment's settings are for whichever policy runs, and upstream starts with bad
+        // ones; what the file says was written for this one.
+        let (fatal, harmless): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|problem| wanted.from_file.contains(&problem.key));
+        for problem in harmless {
+            tracing::warn!(setting = problem.key, "the policy does not take a setting: {}", problem.message);
+        }
+        if !fatal.is_empty() {
+            let texts: Vec<_> = fatal
+                .iter()
+                .map(|problem| format!("{}: {}", problem.key, problem.message))
+                .collect();
+            return Err(refused(&format!("it does not take its settings: {}", texts.join("; "))));
+        }
+        if let Some(last) = last {
+            let trial = Snapshot {
+                settings,
+                unit: chosen.unit(last.limits.prefixes),
+                memo: Vec::new(),
+                ..last.clone()
+            };
+            chosen
+                .policy
+                .decide(&trial)
+                .map_err(|error| refused(&format!("it fails on this node's last snapshot: {error}")))?;
+        }
+        Ok(chosen)
+    }
+
+    /// Looks again each second, for as long as the loop listens.
+    pub(crate) async fn watch(mut self, last: watch::Receiver<Option<Arc<Snapshot>>>, mailbox: Mailbox) {
+        let mut ticks = tokio::time::interval(WATCH_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let snapshot = last.borrow().clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                let news = self.look(snapshot.as_deref());
+                (self, news)
+            })
+            .await;
+            let news = match looked {
+                Ok((watcher, news)) => {
+                    self = watcher;
+                    news
+                }
+                Err(panicked) => {
+                    tracing::error!("the watcher of the policy is lost, changes need a restart: {panicked}");
+                    return;
+                }
+            };
+            if let Some(news) = news
+                && mailbox.send(Message::Policy(Box::new(news))).is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Absent is as good as empty: a mounted file may come later.
+fn read_file(path: &Path) -> Result<PolicyFile, String> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            format!(
+                "{} is not {{\"policy\": \"builtin:NAME\", \"settings\": {{\"KEY\": \"VALUE\"}}}}: {error}",
+                path.display()
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PolicyFile::default()),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+/// Asks a policy. Blocks; gives the fuel it burnt beside the answer.
+pub(crate) fn decide(policy: &Policy, snapshot: &Snapshot) -> (Result<Proposal, String>, u64) {
+    match policy.decide(snapshot) {
+        Ok(decided) => {
+            for line in decided.log {
+                tracing::debug!(decision = snapshot.decision_id, level = ?line.level, "policy: {}", line.text);
+            }
+            (Ok(decided.proposal), decided.fuel)
+        }
+        Err(error) => (Err(error.to_string()), 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_may_be_absent_and_numbers_need_no_quotes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.json");
+        assert_eq!(read_file(&path).unwrap(), PolicyFile::default());
+        fs::write(&path, r#"{"policy":"builtin:a","settings":{"A":1,"B":"x","C":true}}"#).unwrap();
+        let file = read_file(&path).unwrap();
+        assert_eq!(file.policy.as_deref(), Some("builtin:a"));
+        let texts: Vec<_> = file.settings.into_values().map(Scalar::into_text).collect();
+        assert_eq!(texts, ["1", "x", "true"]);
+    }
+
+    #[test]
+    fn a_file_with_a_typing_error_says_what_it_should_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.json");
+        fs::write(&path, r#"{"polcy":"builtin:a"}"#).unwrap();
+        let why = read_file(&path).unwrap_err();
+        assert!(why.contains("polcy") && why.contains("builtin:NAME"), "{why}");
+    }
+}

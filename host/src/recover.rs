@@ -1,0 +1,193 @@
+//! Who holds which address when the daemon starts: the checkpoint held against the kernel.
+//!
+//! In: the checkpoint and the node's pod links. Out: allocations, and which of their sandboxes are
+//! gone.
+//! Must hold: an address that the kernel still leads to a pod is never taken for free, whatever
+//! became of the checkpoint.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use onsen_core::effect::{Allocation, Saved};
+use onsen_core::ids::{PodName, SandboxKey};
+use onsen_core::time::Millis;
+
+use crate::checkpoint::Found;
+
+const RECOVERED: &str = "recovered-";
+
+/// The key of a sandbox of which only the host's link is known.
+pub(crate) fn key_of_link(link: &str) -> SandboxKey {
+    SandboxKey {
+        network: "aws-cni".into(),
+        container: format!("{RECOVERED}{link}"),
+        interface: "eth0".into(),
+    }
+}
+
+/// What the kernel leads to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodLink {
+    /// The pod's address.
+    pub(crate) address: IpAddr,
+    /// Its link on the host.
+    pub(crate) link: String,
+}
+
+/// What the core starts from.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// All that is or was held.
+    pub(crate) saved: Saved,
+    /// Whose sandboxes are no longer on the node.
+    pub(crate) gone: BTreeSet<SandboxKey>,
+    /// For people.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Holds the checkpoint against the kernel. `links` are the names of all links of the host, `pods`
+/// those that a pod's address is led to.
+pub(crate) fn recover(found: Found, links: &BTreeSet<String>, pods: &[PodLink], now: Millis) -> Recovered {
+    let mut recovered = Recovered::default();
+    match found {
+        Found::Whole(saved) => recovered.saved = saved,
+        Found::Bad(why) => recovered.remarks.push(format!("the checkpoint cannot be trusted: {why}")),
+        Found::Nothing => {}
+    }
+    for allocation in &recovered.saved.allocations {
+        if !is_here(allocation, links) {
+            recovered.gone.insert(allocation.key.clone());
+        }
+    }
+    let mut held: BTreeSet<IpAddr> = (recovered.saved.allocations.iter())
+        .map(|allocation| allocation.address)
+        .collect();
+    for pod in pods {
+        // Rules and a route without a link lead nowhere: nobody holds that address any more.
+        if links.contains(&pod.link) && held.insert(pod.address) {
+            recovered.remarks.push(format!(
+                "{} leads to a pod by {} and is not in the checkpoint: it is kept until that pod is deleted",
+                pod.address, pod.link
+            ));
+            recovered.saved.allocations.push(Allocation {
+                key: key_of_link(&pod.link),
+                address: pod.address,
+                pod: PodName::default(),
+                since: now,
+            });
+        }
+    }
+    recovered.saved.allocations.sort_by(|a, b| a.key.cmp(&b.key));
+    recovered
+}
+
+/// Whether the sandbox's link is on the host. What cannot be told is taken for here.
+fn is_here(allocation: &Allocation, links: &BTreeSet<String>) -> bool {
+    let PodName { namespace, name } = &allocation.pod;
+    if let Some(link) = allocation.key.container.strip_prefix(RECOVERED) {
+        return links.contains(link);
+    }
+    if namespace.is_empty() || name.is_empty() {
+        return true;
+    }
+    // By the end of the name: the prefix may have been another one in an earlier life.
+    let suffix = onsen_wiring::suffix(namespace, name, 0);
+    links.iter().any(|link| link.ends_with(&suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allocation(name: &str, address: [u8; 4]) -> Allocation {
+        Allocation {
+            key: SandboxKey {
+                network: "aws-cni".into(),
+                container: format!("c-{name}"),
+                interface: "eth0".into(),
+            },
+            address: address.into(),
+            pod: PodName {
+                namespace: "default".into(),
+                name: name.into(),
+            },
+            since: 1,
+        }
+    }
+
+    fn names(links: &[&str]) -> BTreeSet<String> {
+        links.iter().map(|link| (*link).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_sandbox_without_its_link_is_gone_and_the_others_stay() {
+        let saved = Saved {
+            allocations: vec![allocation("a", [10, 0, 0, 1]), allocation("b", [10, 0, 0, 2])],
+            cooling: Vec::new(),
+        };
+        let links = names(&["eth0", &onsen_wiring::host_link("old", "default", "b", 0)]);
+        let recovered = recover(Found::Whole(saved.clone()), &links, &[], 5);
+        assert_eq!(recovered.saved, saved);
+        assert_eq!(recovered.gone, BTreeSet::from([saved.allocations[0].key.clone()]));
+    }
+
+    #[test]
+    fn a_lost_checkpoint_is_rebuilt_from_the_pods_links() {
+        let pod = PodLink {
+            address: [10, 0, 0, 7].into(),
+            link: "eni0d7763386da".into(),
+        };
+        let stale = PodLink {
+            address: [10, 0, 0, 8].into(),
+            link: "eni00000000000".into(),
+        };
+        let recovered = recover(
+            Found::Bad("cut".into()),
+            &names(&["eni0d7763386da"]),
+            &[pod, stale],
+            5,
+        );
+        assert_eq!(recovered.saved.allocations.len(), 1);
+        let allocation = &recovered.saved.allocations[0];
+        assert_eq!(allocation.address, IpAddr::from([10, 0, 0, 7]));
+        // A DEL names the pod; the same link follows from its name.
+        let link = onsen_wiring::host_link("eni", "default", "web-0", 0);
+        assert_eq!(allocation.key, key_of_link(&link));
+        assert!(recovered.gone.is_empty());
+        assert_eq!(recovered.remarks.len(), 2);
+    }
+
+    #[test]
+    fn what_was_rebuilt_once_is_known_again_after_the_next_start() {
+        let rebuilt = Allocation {
+            key: key_of_link("eni0d7763386da"),
+            address: [10, 0, 0, 7].into(),
+            pod: PodName::default(),
+            since: 1,
+        };
+        let saved = Saved {
+            allocations: vec![rebuilt.clone()],
+            cooling: Vec::new(),
+        };
+        let here = recover(Found::Whole(saved.clone()), &names(&["eni0d7763386da"]), &[], 5);
+        assert!(here.gone.is_empty());
+        let gone = recover(Found::Whole(saved), &names(&[]), &[], 5);
+        assert_eq!(gone.gone, BTreeSet::from([rebuilt.key]));
+    }
+
+    #[test]
+    fn an_address_is_not_held_a_second_time_because_the_kernel_shows_it_too() {
+        let saved = Saved {
+            allocations: vec![allocation("a", [10, 0, 0, 1])],
+            cooling: Vec::new(),
+        };
+        let link = onsen_wiring::host_link("eni", "default", "a", 0);
+        let pod = PodLink {
+            address: [10, 0, 0, 1].into(),
+            link: link.clone(),
+        };
+        let recovered = recover(Found::Whole(saved.clone()), &names(&[&link]), &[pod], 5);
+        assert_eq!(recovered.saved, saved);
+        assert!(recovered.remarks.is_empty());
+    }
+}
