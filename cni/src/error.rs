@@ -92,12 +92,15 @@ pub(crate) enum SetupError {
     Empty,
 }
 
-/// An error with all it was caused by.
+/// An error with all it was caused by. Some libraries repeat the cause in their own words; it is said once.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
-        let _ = write!(text, ": {source}");
+        let said = source.to_string();
+        if !text.ends_with(&said) {
+            let _ = write!(text, ": {said}");
+        }
         next = source.source();
     }
     text

@@ -264,9 +264,9 @@ mod tests {
         }
     }
 
-    fn check(version: &str, attachments: &[Attachment], expected: Value) {
+    fn check(version: &str, attachments: &[Attachment], expected: &Value) {
         let text = added(&request(version), "/run/netns/x", attachments);
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), *expected);
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
         check(
             "0.4.0",
             &[attachment(0, "10.0.0.100", 1, 2)],
-            json!({
+            &json!({
                 "cniVersion": "0.4.0",
                 "interfaces": [
                     {"name": "eni0d7763386da"},
@@ -293,7 +293,7 @@ mod tests {
             check(
                 version,
                 &[attachment(0, "fd00::5", 0, 254)],
-                json!({
+                &json!({
                     "cniVersion": version,
                     "interfaces": [
                         {"name": "eni0d7763386da"},
@@ -311,7 +311,7 @@ mod tests {
         check(
             "0.2.0",
             &[attachment(0, "10.0.0.100", 1, 2)],
-            json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.100/32"}, "dns": {}}),
+            &json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.100/32"}, "dns": {}}),
         );
     }
 
