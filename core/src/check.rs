@@ -27,10 +27,23 @@ const MAX_REASON: usize = 500;
 /// One thing that may be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Attach { subnet: SubnetId, unit: Unit, blocks: u32 },
-    Grow { eni: EniId, unit: Unit, count: u32 },
-    Release { eni: EniId, blocks: Vec<Cidr> },
-    Detach { eni: EniId },
+    Attach {
+        subnet: SubnetId,
+        unit: Unit,
+        blocks: u32,
+    },
+    Grow {
+        eni: EniId,
+        unit: Unit,
+        count: u32,
+    },
+    Release {
+        eni: EniId,
+        blocks: Vec<Cidr>,
+    },
+    Detach {
+        eni: EniId,
+    },
 }
 
 impl Step {
@@ -40,7 +53,11 @@ impl Step {
 
     fn in_words(&self) -> String {
         match self {
-            Self::Attach { subnet, unit, blocks } => {
+            Self::Attach {
+                subnet,
+                unit,
+                blocks,
+            } => {
                 format!("attach an ENI with {} in {subnet}", counted(*blocks, *unit))
             }
             Self::Grow { eni, unit, count } => format!("{} more on {eni}", counted(*count, *unit)),
@@ -143,15 +160,27 @@ pub(crate) fn clipped(reason: &str) -> String {
 fn name(node: &Node, asked: &Asked, request: &Request) -> Result<Step, &'static str> {
     let eni = |index: u32| asked.enis.get(index as usize).cloned().ok_or("no-such-eni");
     Ok(match request {
-        Request::AttachEni { subnet, unit, blocks } => Step::Attach {
+        Request::AttachEni {
+            subnet,
+            unit,
+            blocks,
+        } => Step::Attach {
             subnet: match subnet {
-                Some(index) => asked.subnets.get(*index as usize).cloned().ok_or("no-such-subnet")?,
+                Some(index) => asked
+                    .subnets
+                    .get(*index as usize)
+                    .cloned()
+                    .ok_or("no-such-subnet")?,
                 None => node.config.own_subnet.clone(),
             },
             unit: *unit,
             blocks: *blocks,
         },
-        Request::Grow { eni: index, unit, count } => Step::Grow {
+        Request::Grow {
+            eni: index,
+            unit,
+            count,
+        } => Step::Grow {
             eni: eni(*index)?,
             unit: *unit,
             count: *count,
@@ -180,7 +209,11 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
         return Err("throttled");
     }
     match step {
-        Step::Attach { subnet, unit, blocks } => {
+        Step::Attach {
+            subnet,
+            unit,
+            blocks,
+        } => {
             let blocks = blocks.min(node.config.limits.slots_per_eni);
             may_grow(node, tally, unit, now)?;
             if node.eni_count() + tally.enis >= node.eni_limit() {
@@ -189,9 +222,17 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
             tally.enis += 1;
             tally.grow_calls += 1;
             tally.addresses += blocks.saturating_mul(addresses_per(node, unit));
-            Ok(Step::Attach { subnet, unit, blocks })
+            Ok(Step::Attach {
+                subnet,
+                unit,
+                blocks,
+            })
         }
-        Step::Grow { eni: id, unit, count } => {
+        Step::Grow {
+            eni: id,
+            unit,
+            count,
+        } => {
             let eni = untouched(node, tally, &id)?;
             may_grow(node, tally, unit, now)?;
             if !eni.usable() {
@@ -204,7 +245,11 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
             tally.grow_calls += 1;
             tally.addresses += count.saturating_mul(addresses_per(node, unit));
             tally.touched.insert(id.clone());
-            Ok(Step::Grow { eni: id, unit, count })
+            Ok(Step::Grow {
+                eni: id,
+                unit,
+                count,
+            })
         }
         Step::Release { eni: id, blocks } => {
             let eni = untouched(node, tally, &id)?;

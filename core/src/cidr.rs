@@ -85,7 +85,9 @@ impl Cidr {
     /// Number of addresses, all usable by pods; a /0 of IPv6 saturates.
     pub fn size(&self) -> u128 {
         let bits = if self.base.is_ipv4() { 32 } else { 128 };
-        1u128.checked_shl(bits - u32::from(self.length)).unwrap_or(u128::MAX)
+        1u128
+            .checked_shl(bits - u32::from(self.length))
+            .unwrap_or(u128::MAX)
     }
 
     /// Whether the address lies in it.
@@ -154,6 +156,10 @@ mod tests {
 
     #[test]
     fn the_whole_of_ipv6_does_not_overflow() {
-        assert!(Cidr::parse("::/0").unwrap().contains("ffff::1".parse().unwrap()));
+        assert!(
+            Cidr::parse("::/0")
+                .unwrap()
+                .contains("ffff::1".parse().unwrap())
+        );
     }
 }

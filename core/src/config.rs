@@ -17,7 +17,7 @@ use crate::time::{MINUTE, Millis, SECOND};
 /// How long things last. The defaults are the documented ones; demos scale them down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// An address given back is not given again before this (IP_COOLDOWN_PERIOD).
+    /// An address given back is not given again before this (`IP_COOLDOWN_PERIOD`).
     pub cooldown: Millis,
     /// An ENI younger than this is not detached.
     pub min_eni_age: Millis,
@@ -76,7 +76,7 @@ impl Default for Rate {
 pub struct Config {
     /// The machine.
     pub node: NodeFacts,
-    /// EC2's limits for its type, lowered by MAX_ENI. Unmanaged ENIs are not taken off yet.
+    /// EC2's limits for its type, lowered by `MAX_ENI`. Unmanaged ENIs are not taken off yet.
     pub limits: Limits,
     /// Subnet of the primary ENI.
     pub own_subnet: SubnetId,

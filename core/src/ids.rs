@@ -62,8 +62,11 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (place, byte) in self.0.iter().enumerate() {
+            let colon = if place == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 
@@ -86,6 +89,7 @@ impl SandboxKey {
     }
 
     /// The key under which releases before the CRI times recorded this container.
+    #[must_use]
     pub fn migrated(&self) -> Self {
         Self {
             network: "_migrated-from-cri".into(),

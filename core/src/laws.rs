@@ -35,11 +35,15 @@ enum Open {
 struct Book {
     blocks: BTreeSet<Cidr>,
     growing: u32,
+    /// Blocks that EC2 has taken back, and when it said so.
+    gone: BTreeMap<Cidr, Millis>,
     ready: bool,
     /// Blocks whose unassign had an unknown outcome.
     leaving: Vec<Cidr>,
     /// The last outcome about it was unknown and no look has come since.
     doubt: bool,
+    /// The last outcome about it was unknown: any read may bring news.
+    unsure: bool,
     /// When EC2 last answered a change of it.
     changed_at: Millis,
     /// A read asked for this much later than that is the truth.
@@ -73,7 +77,12 @@ pub struct Auditor {
 impl Auditor {
     /// Opens the books on what a node starts from. `before` carries what outlives a daemon: who
     /// was given what, and when addresses were given back.
-    pub fn start(config: &Config, facts: &StartFacts, before: Option<Self>, now: Millis) -> Result<Self, String> {
+    pub fn start(
+        config: &Config,
+        facts: &StartFacts,
+        before: Option<Self>,
+        now: Millis,
+    ) -> Result<Self, String> {
         let mut auditor = Self {
             slots: config.limits.slots_per_eni,
             enis: config.limits.enis,
@@ -96,7 +105,9 @@ impl Auditor {
         };
         // What is on the disk is held, whether its reply left before the crash or not.
         for allocation in &facts.saved.allocations {
-            auditor.given.insert(allocation.key.clone(), allocation.address);
+            auditor
+                .given
+                .insert(allocation.key.clone(), allocation.address);
         }
         if let Some(before) = before {
             auditor.released_at = before.released_at;
@@ -109,7 +120,9 @@ impl Auditor {
                     Open::Release(..) | Open::Assign(_) => None,
                 });
                 let Some(at) = released else {
-                    return Err(format!("D1: {key:?} was given {address} and a restart has lost it"));
+                    return Err(format!(
+                        "D1: {key:?} was given {address} and a restart has lost it"
+                    ));
                 };
                 auditor.released_at.insert(address, at);
             }
@@ -124,7 +137,11 @@ impl Auditor {
     }
 
     fn learn(&mut self, observation: &Observation) {
-        self.foreign = observation.attached.iter().filter(|eni| !eni.managed).count() as u32;
+        self.foreign = observation
+            .attached
+            .iter()
+            .filter(|eni| !eni.managed)
+            .count() as u32;
         let seen: BTreeMap<&EniId, &EniFacts> = observation
             .attached
             .iter()
@@ -134,23 +151,30 @@ impl Auditor {
             .collect();
         let calls = &self.calls;
         let look = self.look_asked_at;
-        // A read is the truth about what has not changed for a while, and news about the rest.
+        // A read is the truth about what has not changed for a while, news where an answer was
+        // lost, and stale otherwise.
+        let mut stale = BTreeSet::new();
         self.books.retain(|id, book| {
             let busy = calls.values().any(|request| request.eni() == Some(id));
             let settled = !busy && book.changed_at + book.window <= look;
             if settled && let Some(facts) = seen.get(id) {
                 book.blocks.clone_from(&facts.blocks);
             }
+            if !settled && !book.unsure {
+                stale.insert(id.clone());
+            }
             !settled || seen.contains_key(id)
         });
         for (id, facts) in seen {
             // It may be the one whose creation has not been answered; that counts already.
             let counted = facts.attachment.is_none() && !self.creating.is_empty();
-            if counted && !self.books.contains_key(id) {
+            if stale.contains(id) || (counted && !self.books.contains_key(id)) {
                 continue;
             }
             let book = self.books.entry(id.clone()).or_default();
-            book.blocks.extend(facts.blocks.iter().copied());
+            let Book { blocks, gone, .. } = book;
+            let stale = |cidr: &Cidr| gone.get(cidr).is_some_and(|at| look < at + self.settle);
+            blocks.extend(facts.blocks.iter().filter(|cidr| !stale(cidr)).copied());
         }
     }
 
@@ -163,7 +187,10 @@ impl Auditor {
             Event::Release { request, key } => {
                 self.open.insert(*request, Open::Release(key.clone(), now));
             }
-            Event::Checkpointed { generation, durable } => {
+            Event::Checkpointed {
+                generation,
+                durable,
+            } => {
                 if let Some(saved) = self.written.remove(generation) {
                     if *durable {
                         self.durable = saved;
@@ -186,8 +213,11 @@ impl Auditor {
                     }
                     let mut all = observation.attached.iter().chain(&observation.detached);
                     if let Some(facts) = all.find(|facts| facts.id == *id) {
-                        let Book { blocks, leaving, .. } = book;
-                        blocks.retain(|cidr| facts.blocks.contains(cidr) || !leaving.contains(cidr));
+                        let Book {
+                            blocks, leaving, ..
+                        } = book;
+                        blocks
+                            .retain(|cidr| facts.blocks.contains(cidr) || !leaving.contains(cidr));
                     }
                 }
                 self.doubtful_creates = 0;
@@ -230,9 +260,13 @@ impl Auditor {
         match (&request, outcome) {
             (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Unknown { .. }) => {
                 book.doubt = true;
+                book.unsure = true;
                 book.leaving.clone_from(blocks);
             }
-            (_, Ec2Outcome::Unknown { .. }) => book.doubt = true,
+            (_, Ec2Outcome::Unknown { .. }) => {
+                book.doubt = true;
+                book.unsure = true;
+            }
             (Ec2Request::Assign { .. }, Ec2Outcome::Done(Ec2Gave::Blocks(blocks))) => {
                 book.growing = 0;
                 book.blocks.extend(blocks.iter().copied());
@@ -240,8 +274,14 @@ impl Auditor {
             (Ec2Request::Assign { .. }, _) => book.growing = 0,
             (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Done(_)) => {
                 book.blocks.retain(|cidr| !blocks.contains(cidr));
+                book.gone.extend(blocks.iter().map(|cidr| (*cidr, now)));
             }
             (Ec2Request::DeleteEni { .. }, Ec2Outcome::Done(_)) => {
+                self.books.remove(id);
+            }
+            (Ec2Request::DeleteEni { .. }, Ec2Outcome::Refused { code, .. })
+                if code.ends_with(".NotFound") =>
+            {
                 self.books.remove(id);
             }
             _ => {}
@@ -253,11 +293,13 @@ impl Auditor {
         for effect in effects {
             match effect {
                 Effect::Reply { request, reply } => self.reply(*request, reply, now)?,
-                Effect::Checkpoint { generation, saved, .. } => {
+                Effect::Checkpoint {
+                    generation, saved, ..
+                } => {
                     if !self.written.is_empty() {
                         return Err("D1: two writes are under way".into());
                     }
-                    self.one_holder(saved)?;
+                    Self::one_holder(saved)?;
                     self.written.insert(*generation, saved.clone());
                     self.newest = saved.clone();
                 }
@@ -282,7 +324,7 @@ impl Auditor {
         self.open.len()
     }
 
-    fn one_holder(&self, saved: &Saved) -> Result<(), String> {
+    fn one_holder(saved: &Saved) -> Result<(), String> {
         let mut holders = BTreeMap::new();
         for allocation in &saved.allocations {
             if let Some(other) = holders.insert(allocation.address, &allocation.key) {
@@ -295,18 +337,27 @@ impl Auditor {
 
     fn reply(&mut self, request: RequestId, reply: &Reply, now: Millis) -> Result<(), String> {
         let Some(open) = self.open.remove(&request) else {
-            return Err(format!("request {request:?} was answered twice, or never asked"));
+            return Err(format!(
+                "request {request:?} was answered twice, or never asked"
+            ));
         };
         self.answered.insert(request);
         match (open, reply) {
-            (Open::Assign(key), Reply::Assigned(holding)) => self.given(key, holding.address, &holding.eni, now),
+            (Open::Assign(key), Reply::Assigned(holding)) => {
+                self.given(key, holding.address, &holding.eni, now)
+            }
             (Open::Release(key, at), Reply::Released(holding)) => {
                 let address = holding.address;
                 // One write may hold a release and the next taking by the same sandbox.
-                let taken_again = self.open.values().any(|open| matches!(open, Open::Assign(k) if *k == key));
+                let taken_again = self
+                    .open
+                    .values()
+                    .any(|open| matches!(open, Open::Assign(k) if *k == key));
                 let on_disk = |a: &Allocation| a.key == key && a.address == address;
                 if !taken_again && self.durable.allocations.iter().any(on_disk) {
-                    return Err(format!("D1: {address} was said to be released and is on disk still"));
+                    return Err(format!(
+                        "D1: {address} was said to be released and is on disk still"
+                    ));
                 }
                 self.given.remove(&key);
                 self.released_at.insert(address, at);
@@ -326,9 +377,21 @@ impl Auditor {
         }
     }
 
-    fn given(&mut self, key: SandboxKey, address: IpAddr, eni: &EniId, now: Millis) -> Result<(), String> {
-        if let Some((other, _)) = self.given.iter().find(|(other, a)| **a == address && **other != key) {
-            return Err(format!("P1: {address} is given to {key:?} and held by {other:?}"));
+    fn given(
+        &mut self,
+        key: SandboxKey,
+        address: IpAddr,
+        eni: &EniId,
+        now: Millis,
+    ) -> Result<(), String> {
+        if let Some((other, _)) = self
+            .given
+            .iter()
+            .find(|(other, a)| **a == address && **other != key)
+        {
+            return Err(format!(
+                "P1: {address} is given to {key:?} and held by {other:?}"
+            ));
         }
         if !self
             .durable
@@ -345,18 +408,21 @@ impl Auditor {
                 Err(format!("P4: {key:?} held {before} and is given {address}"))
             };
         }
-        let confirmed = self
-            .books
-            .get(eni)
-            .is_some_and(|book| book.ready && book.blocks.iter().any(|cidr| cidr.contains(address)));
+        let confirmed = self.books.get(eni).is_some_and(|book| {
+            book.ready && book.blocks.iter().any(|cidr| cidr.contains(address))
+        });
         if !confirmed {
-            return Err(format!("P2: {address} is given and EC2 or the link of {eni} did not confirm it"));
+            return Err(format!(
+                "P2: {address} is given and EC2 or the link of {eni} did not confirm it"
+            ));
         }
         // An address picked when its cooldown had ended may be answered in the same moment.
         if let Some(at) = self.released_at.get(&address)
             && now < at + self.cooldown
         {
-            return Err(format!("P3: {address} was given back at {at} and is given again at {now}"));
+            return Err(format!(
+                "P3: {address} was given back at {at} and is given again at {now}"
+            ));
         }
         self.given.insert(key, address);
         Ok(())
@@ -371,26 +437,43 @@ impl Auditor {
             let enis = self.books.len() as u32 + self.creating.len() as u32 + self.doubtful_creates;
             if enis + self.foreign > self.enis {
                 let (known, coming) = (self.books.keys(), self.creating.len());
-                return Err(format!("E1: {enis} ENIs of {}: {} foreign, {known:?}, {coming} coming", self.enis, self.foreign));
+                return Err(format!(
+                    "E1: {enis} ENIs of {}: {} foreign, {known:?}, {coming} coming",
+                    self.enis, self.foreign
+                ));
             }
             if *blocks > self.slots {
-                return Err(format!("E1: {blocks} blocks on a new ENI of {} slots", self.slots));
+                return Err(format!(
+                    "E1: {blocks} blocks on a new ENI of {} slots",
+                    self.slots
+                ));
             }
             return Ok(());
         }
-        let Some((id, book)) = request.eni().and_then(|id| Some((id, self.books.get_mut(id)?))) else {
-            return Err(format!("{request:?} is about an ENI that EC2 never told of"));
+        let Some((id, book)) = request
+            .eni()
+            .and_then(|id| Some((id, self.books.get_mut(id)?)))
+        else {
+            return Err(format!(
+                "{request:?} is about an ENI that EC2 never told of"
+            ));
         };
         if book.doubt {
-            return Err(format!("E3: {request:?} follows an unknown outcome without a look"));
+            return Err(format!(
+                "E3: {request:?} follows an unknown outcome without a look"
+            ));
         }
         book.leaving.clear();
+        book.unsure = false;
         match request {
             Ec2Request::Assign { count, .. } => {
                 book.growing += count;
                 let blocks = book.blocks.len() as u32 + book.growing;
                 if blocks > self.slots {
-                    return Err(format!("E1: {blocks} blocks on {id} of {} slots", self.slots));
+                    return Err(format!(
+                        "E1: {blocks} blocks on {id} of {} slots",
+                        self.slots
+                    ));
                 }
                 Ok(())
             }
@@ -411,10 +494,12 @@ impl Auditor {
     /// E2: none of these blocks carries an address that is held or cools.
     fn in_use(&self, blocks: &[Cidr], now: Millis) -> Result<(), String> {
         let inside = |address: IpAddr| blocks.iter().any(|cidr| cidr.contains(address));
-        let mut held = self
-            .given
-            .values()
-            .chain(self.newest.allocations.iter().map(|allocation| &allocation.address));
+        let mut held = self.given.values().chain(
+            self.newest
+                .allocations
+                .iter()
+                .map(|allocation| &allocation.address),
+        );
         if let Some(address) = held.find(|address| inside(**address)) {
             return Err(format!("E2: {address} is held and is taken away"));
         }

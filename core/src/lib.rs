@@ -21,6 +21,7 @@ pub mod laws;
 mod life;
 pub mod node;
 mod observe;
+mod outcome;
 mod policy;
 mod pool;
 pub mod proposal;

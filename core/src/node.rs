@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::budget::{Bucket, Jitter, Throttle, is_denial, is_throttling};
-use crate::check::{Step, eni_keep};
+use crate::check::Step;
 use crate::cidr::Unit;
 use crate::config::{Config, StartFacts};
 use crate::demand::{History, Waiter, Waiting};
@@ -20,9 +20,8 @@ use crate::journal::Journal;
 use crate::life::{Create, report};
 use crate::observe::Looks;
 use crate::policy::Mind;
-use crate::pool::{Goal, Link, Pool};
+use crate::pool::{Eni, Goal, Link, Pool};
 use crate::snapshot::{Operation, Role, Trigger};
-use crate::status::{BlockStatus, EniStatus, HoldingStatus, Summary};
 use crate::time::{MINUTE, Millis};
 
 /// Outcomes the policy is shown: this many, this old.
@@ -129,7 +128,10 @@ impl Node {
         });
         let mut detaching = Vec::new();
         for eni in attached.attached.into_iter().filter(|eni| eni.managed) {
-            let leaving = eni.attachment.as_ref().is_some_and(|attachment| attachment.detaching);
+            let leaving = eni
+                .attachment
+                .as_ref()
+                .is_some_and(|attachment| attachment.detaching);
             let id = eni.id.clone();
             node.take_in(eni, now);
             if let Some(eni) = node.pool.eni_mut(&id) {
@@ -176,7 +178,9 @@ impl Node {
             }
             if !self.pool.hold(allocation) {
                 self.journal.touch();
-                let message = format!("the checkpoint gives {address} to two sandboxes; pod {pod} comes second");
+                let message = format!(
+                    "the checkpoint gives {address} to two sandboxes; pod {pod} comes second"
+                );
                 report(out, Severity::Error, "address-twice", message);
             }
         }
@@ -198,7 +202,9 @@ impl Node {
                 durable,
             } => self.checkpointed(generation, durable, now, &mut out),
             Event::Proposed { decision, answer } => self.proposed(decision, answer, now, &mut out),
-            Event::Ec2Finished { intent, outcome } => self.ec2_finished(intent, outcome, now, &mut out),
+            Event::Ec2Finished { intent, outcome } => {
+                self.ec2_finished(intent, outcome, now, &mut out);
+            }
             Event::EniConfigured { eni, result } => self.configured(&eni, result, now, &mut out),
             Event::Observed(observation) => self.observed(*observation, now, &mut out),
             Event::LookFailed(why) => self.look_failed(&why, now, &mut out),
@@ -233,7 +239,10 @@ impl Node {
     fn settle(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.pool.end_cooling(now);
         while self.outcomes.len() > MAX_OUTCOMES
-            || self.outcomes.front().is_some_and(|past| past.at + OUTCOME_AGE < now)
+            || self
+                .outcomes
+                .front()
+                .is_some_and(|past| past.at + OUTCOME_AGE < now)
         {
             self.outcomes.pop_front();
         }
@@ -267,10 +276,10 @@ impl Node {
         }
         if let Some(allocation) = self.pool.held(&key) {
             let address = allocation.address;
-            let reply = self
-                .pool
-                .holding(allocation)
-                .map_or(Reply::NoAddress(NoAddress::AddressLost { address }), Reply::Assigned);
+            let reply = self.pool.holding(allocation).map_or(
+                Reply::NoAddress(NoAddress::AddressLost { address }),
+                Reply::Assigned,
+            );
             self.answer_when_durable(request, reply, out);
             return;
         }
@@ -286,7 +295,13 @@ impl Node {
         }
     }
 
-    fn release(&mut self, request: RequestId, key: &SandboxKey, now: Millis, out: &mut Vec<Effect>) {
+    fn release(
+        &mut self,
+        request: RequestId,
+        key: &SandboxKey,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
         if let Some(waiter) = self.waiting.remove(key) {
             for request in waiter.requests {
                 let reply = Reply::NoAddress(NoAddress::Cancelled);
@@ -294,14 +309,20 @@ impl Node {
             }
         }
         let migrated = key.migrated();
-        let key = if self.pool.held(key).is_none() { &migrated } else { key };
+        let key = if self.pool.held(key).is_none() {
+            &migrated
+        } else {
+            key
+        };
         let Some(holding) = self.pool.held(key).map(|allocation| {
-            self.pool.holding(allocation).unwrap_or(crate::effect::Holding {
-                address: allocation.address,
-                eni: EniId::default(),
-                card: 0,
-                device_index: 0,
-            })
+            self.pool
+                .holding(allocation)
+                .unwrap_or(crate::effect::Holding {
+                    address: allocation.address,
+                    eni: EniId::default(),
+                    card: 0,
+                    device_index: 0,
+                })
         }) else {
             self.answer_when_durable(request, Reply::UnknownSandbox, out);
             return;
@@ -320,7 +341,10 @@ impl Node {
             let message = String::from("the checkpoint cannot be written; what it held is undone");
             report(out, Severity::Error, "checkpoint-failed", message);
         }
-        for (request, reply) in self.journal.written(generation, durable, &mut self.pool, now) {
+        for (request, reply) in self
+            .journal
+            .written(generation, durable, &mut self.pool, now)
+        {
             out.push(Effect::Reply { request, reply });
         }
     }
@@ -328,18 +352,29 @@ impl Node {
     /// Gives free addresses to those who wait, first come, first served.
     fn serve(&mut self, now: Millis) {
         while let Some(waiter) = self.waiting.0.front() {
+            // Its release was undone while it waited: it holds what it held.
+            let restored = self.pool.held(&waiter.key).cloned();
+            let again = restored.is_some();
             let placement = self.mind.placement;
-            let Some(allocation) = self.pool.assign(&waiter.key, &waiter.pod, placement, now).cloned() else {
+            let assigned = || {
+                self.pool
+                    .assign(&waiter.key, &waiter.pod, placement, now)
+                    .cloned()
+            };
+            let Some(allocation) = restored.or_else(assigned) else {
                 return;
             };
             let Some(holding) = self.pool.holding(&allocation) else {
                 return;
             };
-            self.journal.assigned(&allocation.key);
-            self.history.added(now);
+            if !again {
+                self.journal.assigned(&allocation.key);
+                self.history.added(now);
+            }
             if let Some(waiter) = self.waiting.0.pop_front() {
                 for request in waiter.requests {
-                    self.journal.reply(request, Reply::Assigned(holding.clone()));
+                    self.journal
+                        .reply(request, Reply::Assigned(holding.clone()));
                 }
             }
             self.mind.wake(Trigger::Demand);
@@ -409,7 +444,8 @@ impl Node {
 
     fn too_long(&self, waiter: &Waiter, now: Millis) -> NoAddress {
         let refusal = self.last_refusal.as_ref();
-        if refusal.is_some_and(|refusal| is_throttling(&refusal.code)) && self.throttle.until > now {
+        if refusal.is_some_and(|refusal| is_throttling(&refusal.code)) && self.throttle.until > now
+        {
             return NoAddress::Throttled {
                 until: self.throttle.until,
             };
@@ -424,10 +460,11 @@ impl Node {
     /// Whether more addresses are on their way.
     pub(crate) fn is_growing(&self) -> bool {
         !self.creates.is_empty()
-            || self.pool.enis.iter().any(|eni| {
-                eni.growing > 0
-                    || (eni.goal == Goal::Keep && eni.link != Link::Ready)
-            })
+            || self
+                .pool
+                .enis
+                .iter()
+                .any(|eni| eni.growing > 0 || (eni.goal == Goal::Keep && eni.link != Link::Ready))
     }
 
     /// ENIs that count against the limit now or when everything under way has succeeded.
@@ -450,7 +487,11 @@ impl Node {
     pub fn next_wake(&self) -> Option<Millis> {
         let asking = self.mind.asked.is_some();
         let policy = (!asking).then_some(self.mind.wake_at);
-        let calm = self.mind.pending.filter(|_| !asking).map(|trigger| self.calm_until(trigger));
+        let calm = self
+            .mind
+            .pending
+            .filter(|_| !asking)
+            .map(|trigger| self.calm_until(trigger));
         let progress = self.overrule_at().filter(|_| !asking);
         let looking = self.looks.under_way.is_some();
         let look = (!looking).then_some(self.looks.periodic_at);
@@ -459,7 +500,7 @@ impl Node {
             .pool
             .enis
             .iter()
-            .filter(|eni| !eni.busy() && self.has_work(eni))
+            .filter(|eni| !eni.busy() && has_work(eni))
             .map(|eni| eni.retry_at.max(self.throttle.until));
         policy
             .into_iter()
@@ -472,85 +513,14 @@ impl Node {
             .chain(self.pool.cooling().values().copied())
             .min()
     }
+}
 
-    /// Whether an ENI is not yet what it is to become.
-    fn has_work(&self, eni: &crate::pool::Eni) -> bool {
-        eni.missing_since.is_none()
-            && ((eni.goal == Goal::Leave && eni.link != Link::Configuring)
-                || eni.link == Link::Absent
-                || eni.attachment.as_ref().is_none_or(|attachment| {
-                    eni.ours && eni.role == Role::Secondary && !attachment.delete_on_termination
-                }))
-    }
-
-    /// The pool in numbers.
-    pub fn summary(&self, now: Millis) -> Summary {
-        let mut limits = self.config.limits;
-        limits.enis = self.eni_limit();
-        let blocks = self.pool.enis.iter().flat_map(|eni| eni.blocks.keys());
-        Summary {
-            enis: self.eni_count(),
-            limits,
-            addresses: self.pool.addresses(),
-            prefixes: blocks.filter(|cidr| cidr.unit() == Unit::Prefix).count() as u32,
-            assigned: self.pool.allocations().count() as u32,
-            cooling: self.pool.cooling().len() as u32,
-            warm: self.pool.warm(),
-            waiting: self.waiting.0.len() as u32,
-            in_flight: self.calls.len() as u32,
-            throttled_until: if self.throttle.until > now { self.throttle.until } else { 0 },
-        }
-    }
-
-    /// Each ENI with its blocks.
-    pub fn enis(&self, now: Millis) -> Vec<EniStatus> {
-        self.pool
-            .enis
-            .iter()
-            .map(|eni| {
-                let (card, device_index) = eni.device();
-                let blocks = eni.blocks.iter().map(|(cidr, block)| BlockStatus {
-                    cidr: *cidr,
-                    assigned: block.assigned,
-                    cooling: block.cooling,
-                    free: eni.free(cidr, block),
-                    hold: match (block.leaving, block.missing_since) {
-                        (true, _) => "leaving".into(),
-                        (false, Some(_)) => "suspect".into(),
-                        (false, None) => String::new(),
-                    },
-                });
-                EniStatus {
-                    id: eni.id.clone(),
-                    mac: eni.mac,
-                    primary: eni.primary,
-                    subnet: eni.subnet.clone(),
-                    role: eni.role,
-                    phase: eni.phase(),
-                    card,
-                    device_index,
-                    since: eni.since,
-                    free_slots: eni.free_slots(self.config.limits.slots_per_eni),
-                    keep: eni_keep(self, eni, now),
-                    blocks: blocks.collect(),
-                }
-            })
-            .collect()
-    }
-
-    /// Each address held by a sandbox.
-    pub fn holdings(&self) -> Vec<HoldingStatus> {
-        self.pool
-            .allocations()
-            .map(|allocation| {
-                let holding = self.pool.holding(allocation);
-                HoldingStatus {
-                    allocation: allocation.clone(),
-                    card: holding.as_ref().map_or(0, |holding| holding.card),
-                    device_index: holding.as_ref().map_or(0, |holding| holding.device_index),
-                    eni: holding.map(|holding| holding.eni),
-                }
-            })
-            .collect()
-    }
+/// Whether an ENI is not yet what it is to become.
+fn has_work(eni: &Eni) -> bool {
+    eni.missing_since.is_none()
+        && ((eni.goal == Goal::Leave && eni.link != Link::Configuring)
+            || eni.link == Link::Absent
+            || eni.attachment.as_ref().is_none_or(|attachment| {
+                eni.ours && eni.role == Role::Secondary && !attachment.delete_on_termination
+            }))
 }

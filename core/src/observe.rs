@@ -75,11 +75,21 @@ impl Node {
         let pause = self.throttle.backoff(self.looks.failures);
         self.looks.failures += 1;
         self.want_look(now + pause);
-        report(out, Severity::Warning, "look-failed", format!("cannot see EC2's view: {why}"));
+        report(
+            out,
+            Severity::Warning,
+            "look-failed",
+            format!("cannot see EC2's view: {why}"),
+        );
     }
 
     /// A look has arrived.
-    pub(crate) fn observed(&mut self, observation: Observation, now: Millis, out: &mut Vec<Effect>) {
+    pub(crate) fn observed(
+        &mut self,
+        observation: Observation,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(asked_at) = self.looks.under_way.take() else {
             return;
         };
@@ -108,8 +118,21 @@ impl Node {
             .map(|facts| (facts.id.clone(), facts))
             .collect();
         self.adopt(&attached, &detached, asked_at, out);
-        for id in self.pool.enis.iter().map(|eni| eni.id.clone()).collect::<Vec<_>>() {
-            self.reconcile(&id, attached.get(&id), detached.get(&id), asked_at, now, out);
+        for id in self
+            .pool
+            .enis
+            .iter()
+            .map(|eni| eni.id.clone())
+            .collect::<Vec<_>>()
+        {
+            self.reconcile(
+                &id,
+                attached.get(&id),
+                detached.get(&id),
+                asked_at,
+                now,
+                out,
+            );
         }
         self.settle_creates(asked_at, now);
         self.resume(now, out);
@@ -156,8 +179,15 @@ impl Node {
             if let Some(eni) = self.pool.eni_mut(&facts.id) {
                 eni.changed_at = 0;
             }
-            let fate = if self.give_up(&facts.id) { "deleted" } else { "attached again" };
-            let message = format!("{} is this node's and attached to nothing; it is {fate}", facts.id);
+            let fate = if self.give_up(&facts.id) {
+                "deleted"
+            } else {
+                "attached again"
+            };
+            let message = format!(
+                "{} is this node's and attached to nothing; it is {fate}",
+                facts.id
+            );
             report(out, Severity::Warning, "eni-orphan", message);
         }
     }
@@ -181,7 +211,10 @@ impl Node {
         }
         if let Some(due) = eni.doubt {
             let seen = attached.or(detached);
-            if asked_at >= due || seen.is_some_and(|facts| settles_early(eni, facts)) {
+            // A read as old as the change before this one would bring back what that one removed.
+            let early = asked_at >= eni.changed_before + self.config.times.settle
+                && seen.is_some_and(|facts| settles_early(eni, facts));
+            if asked_at >= due || early {
                 self.settle_doubt(id, attached, detached, asked_at, now, out);
             }
             return;
@@ -278,7 +311,16 @@ impl Node {
         }
         if asked > 0 {
             let code = if found == 0 { "Unknown" } else { "" };
-            self.record(Operation::Grow, Some(id), Some(subnet), unit, asked, found, code, now);
+            self.record(
+                Operation::Grow,
+                Some(id),
+                Some(subnet),
+                unit,
+                asked,
+                found,
+                code,
+                now,
+            );
         } else {
             self.mind.wake(Trigger::Outcome);
         }
@@ -295,7 +337,16 @@ impl Node {
         for create in undone {
             self.creates.retain(|other| other.intent != create.intent);
             let subnet = Some(create.subnet);
-            self.record(Operation::AttachEni, None, subnet, create.unit, create.blocks, 0, "Unknown", now);
+            self.record(
+                Operation::AttachEni,
+                None,
+                subnet,
+                create.unit,
+                create.blocks,
+                0,
+                "Unknown",
+                now,
+            );
         }
     }
 
@@ -304,7 +355,12 @@ impl Node {
         let parked = core::mem::take(&mut self.parked);
         let checked = check::recheck(self, parked, now);
         for (action, why) in checked.dropped {
-            report(out, Severity::Info, "step-dropped", format!("{action}: {why}"));
+            report(
+                out,
+                Severity::Info,
+                "step-dropped",
+                format!("{action}: {why}"),
+            );
         }
         self.execute(checked.plan, now, out);
     }
@@ -339,7 +395,8 @@ impl Node {
             }
             Some(since) if asked_at >= since + consistency => {
                 eni.blocks.remove(&cidr);
-                let message = format!("EC2 does not show {cidr} on {id} any more; it leaves the pool");
+                let message =
+                    format!("EC2 does not show {cidr} on {id} any more; it leaves the pool");
                 report(out, Severity::Warning, "block-lost", message);
                 self.report_lost(|address| cidr.contains(address), out);
             }
@@ -363,14 +420,21 @@ impl Node {
         if eni.goal == Goal::Keep {
             let message = format!("EC2 does not show {id} on this instance any more");
             report(out, Severity::Error, "eni-lost", message);
-            self.report_lost(|address| eni.blocks.keys().any(|cidr| cidr.contains(address)), out);
+            self.report_lost(
+                |address| eni.blocks.keys().any(|cidr| cidr.contains(address)),
+                out,
+            );
         }
         let unit = self.config.unit;
         self.record(Operation::DetachEni, None, None, unit, 0, 0, "", asked_at);
     }
 
     fn report_lost(&self, gone: impl Fn(core::net::IpAddr) -> bool, out: &mut Vec<Effect>) {
-        for allocation in self.pool.allocations().filter(|allocation| gone(allocation.address)) {
+        for allocation in self
+            .pool
+            .allocations()
+            .filter(|allocation| gone(allocation.address))
+        {
             let message = format!(
                 "{} of pod {} was taken away by EC2; the pod keeps it and has no traffic",
                 allocation.address, allocation.pod
@@ -382,14 +446,23 @@ impl Node {
     /// When the next doubt can be settled.
     fn next_doubt(&self) -> Option<Millis> {
         let enis = self.pool.enis.iter().filter_map(|eni| eni.doubt);
-        enis.chain(self.creates.iter().filter_map(|create| create.doubt)).min()
+        enis.chain(self.creates.iter().filter_map(|create| create.doubt))
+            .min()
     }
 }
 
 /// Whether a read shows the change already, so that nobody need wait until it must.
 fn settles_early(eni: &Eni, facts: &EniFacts) -> bool {
-    let grew = eni.growing > 0 && facts.blocks.iter().any(|cidr| !eni.blocks.contains_key(cidr));
-    let mut leaving = eni.blocks.iter().filter(|(_, block)| block.leaving).peekable();
+    let grew = eni.growing > 0
+        && facts
+            .blocks
+            .iter()
+            .any(|cidr| !eni.blocks.contains_key(cidr));
+    let mut leaving = eni
+        .blocks
+        .iter()
+        .filter(|(_, block)| block.leaving)
+        .peekable();
     let left = leaving.peek().is_some() && leaving.all(|(cidr, _)| !facts.blocks.contains(cidr));
     let attached = eni.attachment.is_none() && facts.attachment.is_some() && eni.goal == Goal::Keep;
     grew || left || attached

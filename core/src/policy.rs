@@ -9,8 +9,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::cidr::{self, Cidr, Unit};
 use crate::check::{self, block_keep, eni_keep};
+use crate::cidr::{self, Cidr, Unit};
 use crate::effect::{Decider, DecisionRecord, Effect, Report, Severity};
 use crate::ids::{EniId, SubnetId};
 use crate::node::Node;
@@ -112,7 +112,8 @@ impl Node {
     /// When a pod will have waited too long for a policy that does nothing though there is room.
     pub(crate) fn overrule_at(&self) -> Option<Millis> {
         let since = self.waiting.oldest()?;
-        let stuck = self.mind.idle && self.mind.pending.is_none() && self.has_room() && !self.is_growing();
+        let stuck =
+            self.mind.idle && self.mind.pending.is_none() && self.has_room() && !self.is_growing();
         stuck.then(|| (since + self.config.times.progress).max(self.mind.overrule_again_at))
     }
 
@@ -183,9 +184,17 @@ impl Node {
             self.mind.wake_at = now + after.clamp(*WAKE_RANGE.start(), *WAKE_RANGE.end());
         }
         self.mind.idle = !checked.plan.grows();
-        if checked.dropped.iter().any(|(_, why)| matches!(*why, "call-budget" | "throttled")) {
+        if checked
+            .dropped
+            .iter()
+            .any(|(_, why)| matches!(*why, "call-budget" | "throttled"))
+        {
             // What was right but too early is asked for again when it can be done.
-            let again = self.grow_bucket.next(now).max(self.throttle.until).max(now + CALM);
+            let again = self
+                .grow_bucket
+                .next(now)
+                .max(self.throttle.until)
+                .max(now + CALM);
             self.mind.wake_at = self.mind.wake_at.min(again);
         }
         out.push(Effect::Decided(Box::new(DecisionRecord {
@@ -258,11 +267,18 @@ impl Node {
                 id: eni.id.to_string(),
                 role: eni.role,
                 phase: eni.phase(),
-                subnet: subnets.iter().position(|subnet| *subnet == eni.subnet).unwrap_or(0) as u32,
+                subnet: subnets
+                    .iter()
+                    .position(|subnet| *subnet == eni.subnet)
+                    .unwrap_or(0) as u32,
                 device_index,
                 card,
                 since: eni.since,
-                free_slots: if eni.usable() { eni.free_slots(slots) } else { 0 },
+                free_slots: if eni.usable() {
+                    eni.free_slots(slots)
+                } else {
+                    0
+                },
                 in_flight: eni.growing,
                 keep: eni_keep(self, eni, now),
                 first_block: blocks.base.len() as u32,
@@ -277,10 +293,14 @@ impl Node {
                 blocks.length.push(cidr.length());
                 blocks.assigned.push(block.assigned);
                 blocks.cooling.push(block.cooling);
-                blocks.cooling_until.push(until.get(cidr).copied().unwrap_or(0));
+                blocks
+                    .cooling_until
+                    .push(until.get(cidr).copied().unwrap_or(0));
                 blocks.idle_since.push(block.idle_since);
                 blocks.free.push(eni.free(cidr, block));
-                blocks.releasable.push(block_keep(self, eni, cidr, block).is_none());
+                blocks
+                    .releasable
+                    .push(block_keep(self, eni, cidr, block).is_none());
                 places.push((place as u32, *cidr));
             }
         }
@@ -289,7 +309,10 @@ impl Node {
             enis.push(SnapshotEni {
                 role: crate::snapshot::Role::Secondary,
                 phase: EniPhase::Attaching,
-                subnet: subnets.iter().position(|subnet| *subnet == call.subnet).unwrap_or(0) as u32,
+                subnet: subnets
+                    .iter()
+                    .position(|subnet| *subnet == call.subnet)
+                    .unwrap_or(0) as u32,
                 since: call.since,
                 in_flight: call.blocks,
                 keep: Some(crate::snapshot::KeepReason::InFlight),
@@ -317,8 +340,16 @@ impl Node {
     fn show_ec2(&self, asked: &Asked, now: Millis) -> Ec2Facts {
         let throttled = now < self.throttle.until;
         Ec2Facts {
-            grow_budget: if throttled { 0 } else { self.grow_bucket.available(now) },
-            release_budget: if throttled { 0 } else { self.release_bucket.available(now) },
+            grow_budget: if throttled {
+                0
+            } else {
+                self.grow_bucket.available(now)
+            },
+            release_budget: if throttled {
+                0
+            } else {
+                self.release_bucket.available(now)
+            },
             in_flight: self.calls.len() as u32,
             throttled_until: if throttled { self.throttle.until } else { 0 },
             outcomes: self
@@ -363,12 +394,17 @@ impl Node {
     pub(crate) fn has_room(&self) -> bool {
         let slots = self.config.limits.slots_per_eni;
         let max_pods = self.config.node.max_pods;
-        let usable = self.addresses_coming().saturating_sub(self.pool.cooling().len() as u32);
+        let usable = self
+            .addresses_coming()
+            .saturating_sub(self.pool.cooling().len() as u32);
         if max_pods > 0 && usable >= max_pods {
             return false;
         }
         self.eni_count() < self.eni_limit()
-            || self.pool.enis.iter().any(|eni| eni.usable() && eni.free_slots(slots) > 0)
+            || self
+                .pool
+                .enis
+                .iter()
+                .any(|eni| eni.usable() && eni.free_slots(slots) > 0)
     }
 }
-

@@ -72,6 +72,8 @@ pub(crate) struct Eni {
     pub(crate) doubt: Option<Millis>,
     /// When EC2 last answered a change of it.
     pub(crate) changed_at: Millis,
+    /// When EC2 answered the change before that one.
+    pub(crate) changed_before: Millis,
     /// When EC2 last said that it hangs on this instance.
     pub(crate) confirmed_at: Millis,
     /// Since which look EC2 does not show it any more.
@@ -101,6 +103,7 @@ impl Eni {
             call: None,
             doubt: None,
             changed_at: 0,
+            changed_before: 0,
             confirmed_at: now,
             missing_since: None,
             retry_at: 0,
@@ -178,9 +181,9 @@ impl Eni {
 
     /// Network card and device index; both 0 while it is attached to nothing.
     pub(crate) fn device(&self) -> (u32, u32) {
-        self.attachment
-            .as_ref()
-            .map_or((0, 0), |attachment| (attachment.card, attachment.device_index))
+        self.attachment.as_ref().map_or((0, 0), |attachment| {
+            (attachment.card, attachment.device_index)
+        })
     }
 
     fn block_of(&self, address: IpAddr) -> Option<Cidr> {
@@ -235,8 +238,16 @@ impl Pool {
 
     /// Puts a block on an ENI; false when it was there already.
     pub(crate) fn add_block(&mut self, id: &EniId, cidr: Cidr, now: Millis) -> bool {
-        let assigned = self.holders.keys().filter(|address| cidr.contains(**address)).count() as u32;
-        let cooling = self.cooling.keys().filter(|address| cidr.contains(**address)).count() as u32;
+        let assigned = self
+            .holders
+            .keys()
+            .filter(|address| cidr.contains(**address))
+            .count() as u32;
+        let cooling = self
+            .cooling
+            .keys()
+            .filter(|address| cidr.contains(**address))
+            .count() as u32;
         let Some(eni) = self.eni_mut(id) else {
             return false;
         };
@@ -300,7 +311,11 @@ impl Pool {
     /// Records a holding, picked here or found in the checkpoint; false when another sandbox has
     /// the address.
     pub(crate) fn hold(&mut self, allocation: Allocation) -> bool {
-        if self.holders.get(&allocation.address).is_some_and(|key| *key != allocation.key) {
+        if self
+            .holders
+            .get(&allocation.address)
+            .is_some_and(|key| *key != allocation.key)
+        {
             return false;
         }
         if self.holdings.contains_key(&allocation.key) {
@@ -311,14 +326,20 @@ impl Pool {
             block.assigned += 1;
             block.idle_since = 0;
         }
-        self.holders.insert(allocation.address, allocation.key.clone());
+        self.holders
+            .insert(allocation.address, allocation.key.clone());
         self.holdings.insert(allocation.key.clone(), allocation);
         true
     }
 
     /// Takes back what the sandbox holds. The address cools until then; not at all when that has
     /// passed.
-    pub(crate) fn release(&mut self, key: &SandboxKey, until: Millis, now: Millis) -> Option<Allocation> {
+    pub(crate) fn release(
+        &mut self,
+        key: &SandboxKey,
+        until: Millis,
+        now: Millis,
+    ) -> Option<Allocation> {
         let allocation = self.holdings.remove(key)?;
         self.holders.remove(&allocation.address);
         if let Some(block) = self.block_mut(allocation.address) {
@@ -376,13 +397,19 @@ impl Pool {
     pub(crate) fn saved(&self) -> Saved {
         Saved {
             allocations: self.holdings.values().cloned().collect(),
-            cooling: self.cooling.iter().map(|(address, until)| (*address, *until)).collect(),
+            cooling: self
+                .cooling
+                .iter()
+                .map(|(address, until)| (*address, *until))
+                .collect(),
         }
     }
 
     /// Addresses that could be given now.
     pub(crate) fn warm(&self) -> u32 {
-        self.free_blocks().map(|(_, _, free)| free).fold(0, u32::saturating_add)
+        self.free_blocks()
+            .map(|(_, _, free)| free)
+            .fold(0, u32::saturating_add)
     }
 
     /// Addresses in blocks of ENIs that may serve pods, whoever holds them.
@@ -435,7 +462,8 @@ impl Pool {
             }
         }
         let (_, cidr) = best?;
-        cidr.addresses()
-            .find(|address| !self.holders.contains_key(address) && !self.cooling.contains_key(address))
+        cidr.addresses().find(|address| {
+            !self.holders.contains_key(address) && !self.cooling.contains_key(address)
+        })
     }
 }

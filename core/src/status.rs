@@ -5,9 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::cidr::Cidr;
+use crate::check::eni_keep;
+use crate::cidr::{Cidr, Unit};
 use crate::effect::Allocation;
 use crate::ids::{EniId, Mac, SubnetId};
+use crate::node::Node;
 use crate::snapshot::{EniPhase, KeepReason, Limits, Role};
 use crate::time::Millis;
 
@@ -91,4 +93,81 @@ pub struct HoldingStatus {
     pub card: u32,
     /// Device index of that ENI.
     pub device_index: u32,
+}
+
+impl Node {
+    /// The pool in numbers.
+    pub fn summary(&self, now: Millis) -> Summary {
+        let mut limits = self.config.limits;
+        limits.enis = self.eni_limit();
+        let blocks = self.pool.enis.iter().flat_map(|eni| eni.blocks.keys());
+        Summary {
+            enis: self.eni_count(),
+            limits,
+            addresses: self.pool.addresses(),
+            prefixes: blocks.filter(|cidr| cidr.unit() == Unit::Prefix).count() as u32,
+            assigned: self.pool.allocations().count() as u32,
+            cooling: self.pool.cooling().len() as u32,
+            warm: self.pool.warm(),
+            waiting: self.waiting.0.len() as u32,
+            in_flight: self.calls.len() as u32,
+            throttled_until: if self.throttle.until > now {
+                self.throttle.until
+            } else {
+                0
+            },
+        }
+    }
+
+    /// Each ENI with its blocks.
+    pub fn enis(&self, now: Millis) -> Vec<EniStatus> {
+        self.pool
+            .enis
+            .iter()
+            .map(|eni| {
+                let (card, device_index) = eni.device();
+                let blocks = eni.blocks.iter().map(|(cidr, block)| BlockStatus {
+                    cidr: *cidr,
+                    assigned: block.assigned,
+                    cooling: block.cooling,
+                    free: eni.free(cidr, block),
+                    hold: match (block.leaving, block.missing_since) {
+                        (true, _) => "leaving".into(),
+                        (false, Some(_)) => "suspect".into(),
+                        (false, None) => String::new(),
+                    },
+                });
+                EniStatus {
+                    id: eni.id.clone(),
+                    mac: eni.mac,
+                    primary: eni.primary,
+                    subnet: eni.subnet.clone(),
+                    role: eni.role,
+                    phase: eni.phase(),
+                    card,
+                    device_index,
+                    since: eni.since,
+                    free_slots: eni.free_slots(self.config.limits.slots_per_eni),
+                    keep: eni_keep(self, eni, now),
+                    blocks: blocks.collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// Each address held by a sandbox.
+    pub fn holdings(&self) -> Vec<HoldingStatus> {
+        self.pool
+            .allocations()
+            .map(|allocation| {
+                let holding = self.pool.holding(allocation);
+                HoldingStatus {
+                    allocation: allocation.clone(),
+                    card: holding.as_ref().map_or(0, |holding| holding.card),
+                    device_index: holding.as_ref().map_or(0, |holding| holding.device_index),
+                    eni: holding.map(|holding| holding.eni),
+                }
+            })
+            .collect()
+    }
 }

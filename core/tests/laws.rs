@@ -72,7 +72,7 @@ fn run(world: &mut World, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_law_breaks_and_the_pool_comes_to_rest_when_faults_stop(
@@ -128,7 +128,12 @@ fn a_full_node_says_so_at_once() {
     (0..40).for_each(|_| world.add_new());
     world.run_for(60_000);
     assert_eq!(world.given.len(), 27, "three ENIs of nine addresses");
-    assert_eq!(world.refusals.get("node-full"), Some(&13), "{:?}", world.refusals);
+    assert_eq!(
+        world.refusals.get("node-full"),
+        Some(&13),
+        "{:?}",
+        world.refusals
+    );
 }
 
 #[test]
@@ -137,7 +142,12 @@ fn a_pod_is_served_though_the_policy_sleeps() {
     world.policy = Policy::Idle;
     world.add_new();
     world.run_for(30_000);
-    assert_eq!(world.given.len(), 1, "the built-in default decided: {:?}", world.refusals);
+    assert_eq!(
+        world.given.len(),
+        1,
+        "the built-in default decided: {:?}",
+        world.refusals
+    );
 }
 
 #[test]

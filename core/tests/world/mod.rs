@@ -1,7 +1,12 @@
 //! A small world around one node: a toy EC2 with weather, a disk, a runtime, policies of all kinds.
 //! Everything follows from one seed. The auditor watches each event and each effect.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test support")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test support"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +14,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use onsen_core::cidr::{Cidr, Unit};
 use onsen_core::config::{Config, StartFacts};
 use onsen_core::effect::{Ec2Request, Effect, Reply, Saved};
-use onsen_core::event::{Attachment, Ec2Gave, Ec2Outcome, EniFacts, Event, Observation, SubnetFacts};
+use onsen_core::event::{
+    Attachment, Ec2Gave, Ec2Outcome, EniFacts, Event, Observation, SubnetFacts,
+};
 use onsen_core::ids::{AttachmentId, EniId, Mac, PodName, RequestId, SandboxKey, SubnetId};
 use onsen_core::laws::Auditor;
 use onsen_core::node::Node;
@@ -76,7 +83,9 @@ pub(crate) struct ToyEc2 {
 impl ToyEc2 {
     fn address(&mut self) -> Cidr {
         self.next_address += 1;
-        Cidr::single(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + 16 + self.next_address)))
+        Cidr::single(IpAddr::V4(Ipv4Addr::from(
+            0x0a00_0000 + 16 + self.next_address,
+        )))
     }
 
     fn prefix(&mut self) -> Cidr {
@@ -117,7 +126,11 @@ impl ToyEc2 {
     fn perform(&mut self, request: &Ec2Request) -> Result<Ec2Gave, (&'static str, &'static str)> {
         const SLOTS: usize = 9;
         self.mutations += 1;
-        let attached = self.enis.values().filter(|eni| eni.attachment.is_some()).count();
+        let attached = self
+            .enis
+            .values()
+            .filter(|eni| eni.attachment.is_some())
+            .count();
         if let Ec2Request::CreateEni { unit, blocks, .. } = request {
             let mut facts = self.create(Role::Secondary);
             facts.blocks = self.blocks(*unit, *blocks).into_iter().collect();
@@ -144,7 +157,10 @@ impl ToyEc2 {
                     return Err(("InvalidNetworkInterface.InUse", "in use"));
                 }
                 if used.contains(device_index) {
-                    return Err(("InvalidParameterValue", "already has an interface attached at device index"));
+                    return Err((
+                        "InvalidParameterValue",
+                        "already has an interface attached at device index",
+                    ));
                 }
                 if attached >= 3 {
                     return Err(("AttachmentLimitExceeded", "limit"));
@@ -196,7 +212,11 @@ impl ToyEc2 {
     }
 
     fn observation(&self) -> Observation {
-        let (attached, detached) = self.enis.values().cloned().partition(|eni| eni.attachment.is_some());
+        let (attached, detached) = self
+            .enis
+            .values()
+            .cloned()
+            .partition(|eni| eni.attachment.is_some());
         Observation {
             attached,
             detached,
@@ -259,7 +279,11 @@ impl World {
                 addresses_per_prefix: 16,
             },
             own_subnet: SubnetId::new("subnet-1"),
-            unit: if prefixes { Unit::Prefix } else { Unit::Address },
+            unit: if prefixes {
+                Unit::Prefix
+            } else {
+                Unit::Address
+            },
             seed,
             ..Config::default()
         };
@@ -371,7 +395,11 @@ impl World {
             ..StartFacts::default()
         };
         self.now += 500;
-        self.auditor = Auditor::start(&self.config, &facts, Some(self.auditor.clone()), self.now).unwrap();
+        let before = Some(self.auditor.clone());
+        self.auditor = match Auditor::start(&self.config, &facts, before, self.now) {
+            Ok(auditor) => auditor,
+            Err(broken) => panic!("{}\n{broken}", self.tail()),
+        };
         self.given = self
             .disk
             .allocations
@@ -413,19 +441,23 @@ impl World {
         if let Err(broken) = self.auditor.event(&event, self.now) {
             panic!("{broken}\n{}", self.tail());
         }
-        self.note(format!("> {event:?}"));
+        self.note(&format!("> {event:?}"));
         let effects = self.node.handle(event, self.now);
         self.perform(effects);
     }
 
-    fn note(&mut self, line: String) {
+    fn note(&mut self, line: &str) {
         self.trace.push(format!("{} {line}", self.now));
     }
 
     fn tail(&self) -> String {
         let from = self.trace.len().saturating_sub(60);
         let clip = |line: &String| line.chars().take(400).collect::<String>();
-        self.trace[from..].iter().map(clip).collect::<Vec<_>>().join("\n")
+        self.trace[from..]
+            .iter()
+            .map(clip)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -434,14 +466,22 @@ impl World {
         }
         for effect in effects {
             if !matches!(effect, Effect::AskPolicy { .. }) {
-                self.note(format!("  < {effect:?}"));
+                self.note(&format!("  < {effect:?}"));
             }
             match effect {
                 Effect::Reply { request, reply } => self.replied(request, reply),
-                Effect::Checkpoint { generation, saved, .. } => {
+                Effect::Checkpoint {
+                    generation, saved, ..
+                } => {
                     let durable = self.weather != Weather::FullDisk;
                     self.writing = Some(saved);
-                    self.later(20, Event::Checkpointed { generation, durable });
+                    self.later(
+                        20,
+                        Event::Checkpointed {
+                            generation,
+                            durable,
+                        },
+                    );
                 }
                 Effect::AskPolicy { decider, snapshot } => {
                     let policy = match decider {
@@ -463,7 +503,13 @@ impl World {
                     } else {
                         Ok(())
                     };
-                    self.later(4_000, Event::EniConfigured { eni: link.eni, result });
+                    self.later(
+                        4_000,
+                        Event::EniConfigured {
+                            eni: link.eni,
+                            result,
+                        },
+                    );
                 }
                 Effect::Look => self.looks(),
                 Effect::ForgetEni(_) | Effect::Report(_) | Effect::Decided(_) => {}
@@ -580,9 +626,11 @@ impl World {
                     blocks: (0..snapshot.blocks.base.len() as u32).collect(),
                 }))
                 .chain(snapshot.enis.iter().enumerate().flat_map(|(place, eni)| {
-                    (eni.first_block..eni.first_block + eni.block_count).map(move |block| Request::Release {
-                        eni: place as u32,
-                        blocks: vec![block],
+                    (eni.first_block..eni.first_block + eni.block_count).map(move |block| {
+                        Request::Release {
+                            eni: place as u32,
+                            blocks: vec![block],
+                        }
                     })
                 }))
                 .collect(),
@@ -595,14 +643,22 @@ impl World {
                     reason: "test".into(),
                 })
                 .collect(),
-            placement: if self.dice.percent(50) { Placement::Pack } else { Placement::Spread },
+            placement: if self.dice.percent(50) {
+                Placement::Pack
+            } else {
+                Placement::Spread
+            },
             ..Proposal::default()
         })
     }
 
     fn nonsense(&mut self) -> Request {
         let small = |dice: &mut Dice| dice.below(6) as u32;
-        let unit = if self.dice.percent(50) { Unit::Address } else { Unit::Prefix };
+        let unit = if self.dice.percent(50) {
+            Unit::Address
+        } else {
+            Unit::Prefix
+        };
         match self.dice.below(4) {
             0 => Request::AttachEni {
                 subnet: self.dice.percent(50).then(|| small(&mut self.dice)),
@@ -616,7 +672,9 @@ impl World {
             },
             2 => Request::Release {
                 eni: small(&mut self.dice),
-                blocks: (0..self.dice.below(5)).map(|_| self.dice.below(40) as u32).collect(),
+                blocks: (0..self.dice.below(5))
+                    .map(|_| self.dice.below(40) as u32)
+                    .collect(),
             },
             _ => Request::DetachEni {
                 eni: small(&mut self.dice),
@@ -630,7 +688,12 @@ impl World {
             .node
             .enis(self.now)
             .into_iter()
-            .map(|eni| (eni.id, eni.blocks.into_iter().map(|block| block.cidr).collect()))
+            .map(|eni| {
+                (
+                    eni.id,
+                    eni.blocks.into_iter().map(|block| block.cidr).collect(),
+                )
+            })
             .collect();
         let ec2: BTreeMap<_, _> = self
             .ec2
@@ -641,7 +704,10 @@ impl World {
         if pool == ec2 {
             Ok(())
         } else {
-            Err(format!("E5: the pool holds {pool:?}, EC2 says {ec2:?}\n{}", self.tail()))
+            Err(format!(
+                "E5: the pool holds {pool:?}, EC2 says {ec2:?}\n{}",
+                self.tail()
+            ))
         }
     }
 }
@@ -683,7 +749,10 @@ fn sensible(snapshot: &Snapshot) -> Vec<Request> {
     }
     for (place, eni) in snapshot.enis.iter().enumerate().rev() {
         let blocks = eni.first_block..eni.first_block + eni.block_count;
-        let on_eni: u32 = blocks.clone().map(|block| snapshot.blocks.free[block as usize]).sum();
+        let on_eni: u32 = blocks
+            .clone()
+            .map(|block| snapshot.blocks.free[block as usize])
+            .sum();
         if eni.keep.is_none() && free - on_eni >= want {
             return vec![Request::DetachEni { eni: place as u32 }];
         }
