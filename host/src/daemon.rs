@@ -35,7 +35,7 @@ use crate::text::chain;
 /// EC2 calls under way at once; more would only meet the account's own limits.
 const EC2_AT_ONCE: usize = 4;
 /// A link may appear this long after EC2 says that its ENI is attached.
-const LINK_PATIENCE: Duration = Duration::from_secs(60);
+const LINK_PATIENCE: Duration = Duration::from_mins(1);
 /// A write under way when the daemon is told to stop gets this long.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -74,7 +74,7 @@ pub(crate) struct Nameplate {
 }
 
 /// Which policy runs, for people.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct InForce {
     /// The policy.
     pub(crate) chosen: Chosen,
@@ -92,7 +92,6 @@ struct Open {
 }
 
 /// Everything of one life.
-#[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) node: Node,
     pub(crate) tools: Tools,
@@ -116,7 +115,6 @@ pub(crate) struct Daemon {
 }
 
 /// What a daemon starts from.
-#[derive(Debug)]
 pub(crate) struct Beginning {
     pub(crate) node: Node,
     pub(crate) effects: Vec<Effect>,

@@ -10,6 +10,7 @@ mod outcome;
 mod whole;
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -253,8 +254,11 @@ impl Ec2 {
     /// The same for a repeat of the same intent by the same daemon, never the same otherwise.
     fn client_token(&self, intent: IntentId) -> String {
         let text = format!("{} {:016x} {intent}", self.owner.instance, self.marks.life);
-        let digest = Sha256::digest(text.as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut token = String::with_capacity(64); // the longest that EC2 takes
+        for byte in Sha256::digest(text.as_bytes()) {
+            let _ = write!(token, "{byte:02x}"); // writing to a String cannot fail
+        }
+        token
     }
 
     fn tags(&self) -> TagSpecification {

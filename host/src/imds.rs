@@ -1,4 +1,4 @@
-//! Who this node is, from the instance metadata service (IMDSv2 only).
+//! Who this node is, from the instance metadata service (`IMDSv2` only).
 //!
 //! In: the service's leaves. Out: [`Facts`]. IMDS lags behind EC2 by seconds, so only what never
 //! changes is taken from here, and ranges that only steer routing; which addresses the node has is

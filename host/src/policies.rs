@@ -31,7 +31,7 @@ pub(crate) const DEFAULT: &str = "default-warm-eni";
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// A policy with the settings it runs with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Chosen {
     /// The component.
     pub(crate) policy: Arc<Policy>,
@@ -63,7 +63,6 @@ impl Chosen {
 }
 
 /// What the watcher found.
-#[derive(Debug)]
 pub(crate) enum News {
     /// This runs from now on.
     Changed(Chosen),
@@ -110,7 +109,6 @@ struct Wanted {
 }
 
 /// Makes policies out of what the operator asks for.
-#[derive(Debug)]
 pub(crate) struct Watcher {
     engine: Engine,
     built_in: Arc<Policy>,
@@ -303,7 +301,7 @@ pub(crate) fn decide(policy: &Policy, snapshot: &Snapshot) -> (Result<Proposal, 
     match policy.decide(snapshot) {
         Ok(decided) => {
             for line in decided.log {
-                tracing::debug!(decision = snapshot.decision_id, level = ?line.level, "policy: {}", line.text);
+                tracing::debug!(decision = snapshot.decision_id, level = ?line.level, "policy: {}", line.message);
             }
             (Ok(decided.proposal), decided.fuel)
         }

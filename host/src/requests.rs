@@ -12,7 +12,6 @@ use crate::policies::News;
 pub(crate) type Mailbox = mpsc::UnboundedSender<Message>;
 
 /// One thing for the loop.
-#[derive(Debug)]
 pub(crate) enum Message {
     /// Something for the core.
     Happened(Event),

@@ -1,7 +1,7 @@
 //! The gRPC door: what the plugin, upstream's or ours, and the network policy agent ask for.
 //!
-//! In: AddNetwork, DelNetwork, GetNetworkPolicyConfigs, health checks, over a Unix socket. Out: what
-//! the core answered, in upstream's words where others match on them.
+//! In: `AddNetwork`, `DelNetwork`, `GetNetworkPolicyConfigs`, health checks, over a Unix socket. Out:
+//! what the core answered, in upstream's words where others match on them.
 //! Must hold: one daemon a socket; nothing is served before the node is ready.
 
 use std::fs::{self, File, OpenOptions};

@@ -115,6 +115,7 @@ pub(crate) enum LogTo {
 
 /// What the daemon runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "`policy_settings` is what they are")]
 pub(crate) struct Settings {
     /// Kubernetes' name of this node; empty when not told.
     pub(crate) node_name: String,

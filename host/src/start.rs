@@ -41,7 +41,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// A node that is ready.
-#[derive(Debug)]
 pub(crate) struct Ready {
     /// For the loop.
     pub(crate) beginning: Beginning,

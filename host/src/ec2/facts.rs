@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use aws_sdk_ec2::types::{AttachmentStatus, InstanceTypeHypervisor, InstanceTypeInfo, NetworkInterface};
+use aws_sdk_ec2::types::{AttachmentStatus, InstanceTypeHypervisor, InstanceTypeInfo, NetworkInterface, NetworkInterfaceAttachment};
 use onsen_core::cidr::Cidr;
 use onsen_core::event::{Attachment, EniFacts};
 use onsen_core::ids::{AttachmentId, EniId, Mac, SubnetId};
@@ -106,7 +106,7 @@ impl Owner {
 
 /// The network card that an ENI is attached to; 0 when EC2 does not say, as for types with one card.
 pub(super) fn card(eni: &NetworkInterface) -> u32 {
-    unsigned(eni.attachment().and_then(|attachment| attachment.network_card_index()))
+    unsigned(eni.attachment().and_then(NetworkInterfaceAttachment::network_card_index))
 }
 
 fn unsigned(number: Option<i32>) -> u32 {

@@ -65,8 +65,8 @@ where
                 },
             }
         }
-        // Timeouts, broken answers, and whatever the SDK adds.
-        _ => Ec2Outcome::Unknown { message: words() },
+        // The SDK may add kinds; a doubt is a doubt.
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) | _ => Ec2Outcome::Unknown { message: words() },
     }
 }
 
