@@ -1,0 +1,70 @@
+//! What can go wrong with a policy, in words for the operator who wrote or chose it.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a policy cannot be loaded, or why its answer does not count.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The bytes are no Wasm component.
+    #[error("not a Wasm component: {found}")]
+    NotAComponent {
+        /// What they are instead, and what to do.
+        found: &'static str,
+    },
+    /// It does not export what this host calls.
+    #[error("the component does not fit: this host calls {wanted}; {found}")]
+    WrongWorld {
+        /// The interface of the contract.
+        wanted: &'static str,
+        /// What it exports, or where the types differ.
+        found: String,
+    },
+    /// It wants to call something that policies must not call.
+    #[error("the component imports {0}; a policy may import only onsen:policy/log")]
+    UnknownImport(String),
+    /// It is damaged, or uses features of Wasm that are switched off.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// The directory for compiled components cannot be used.
+    #[error("cannot use {path:?} as the cache of compiled policies: {why}")]
+    Cache {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The machine refused what the engine needs.
+    #[error("cannot start the Wasm engine: {0}")]
+    Engine(String),
+    /// A thread for the deadline could not be started.
+    #[error("cannot start the thread that watches deadlines")]
+    Ticker(#[source] io::Error),
+    /// The policy's code stopped itself, by a panic or a forbidden access.
+    #[error("the policy trapped: {0}")]
+    Trap(String),
+    /// It computed too long, counted in instructions.
+    #[error("the policy used up its {limit} units of fuel without an answer; it may loop for ever")]
+    OutOfFuel {
+        /// What it was given.
+        limit: u64,
+    },
+    /// It wanted more memory than it may have.
+    #[error("the policy wanted {wanted} bytes of memory; it may have {limit}")]
+    OutOfMemory {
+        /// What it would have had.
+        wanted: usize,
+        /// What it may have.
+        limit: usize,
+    },
+    /// It computed too long, by the clock.
+    #[error("the policy did not answer within {0:?}")]
+    Deadline(Duration),
+    /// The answer is too big or breaks the rules of its types.
+    #[error("the policy's answer cannot be read: {0}")]
+    BadOutput(String),
+    /// The policy itself said that it cannot decide.
+    #[error("the policy refused to decide: {0}")]
+    Refused(String),
+}
