@@ -10,6 +10,8 @@
     allow(
         clippy::unwrap_used,
         clippy::expect_used,
+        clippy::panic,
+        clippy::wildcard_enum_match_arm,
         reason = "a test fails by panicking"
     )
 )]

@@ -39,8 +39,18 @@ impl Account {
         }
         // A count is held against the limit before EC2 looks for anything to give.
         let count = match wanted {
+            Wanted::Nothing => {
+                return Err(ApiError::missing_parameter(
+                    "SecondaryPrivateIpAddressCount",
+                ));
+            }
+            Wanted::AddressCount(0) | Wanted::PrefixCount(0) => {
+                return Err(ApiError::invalid_value(
+                    "Value (0) for a count of addresses or prefixes is invalid.",
+                ));
+            }
             Wanted::AddressCount(count) | Wanted::PrefixCount(count) => *count,
-            Wanted::Nothing | Wanted::Addresses(_) | Wanted::Prefixes(_) => 0,
+            Wanted::Addresses(_) | Wanted::Prefixes(_) => 0,
         };
         if count > super::types::LARGEST_IPV4_LIMIT {
             return Err(ApiError::too_many_addresses());

@@ -10,6 +10,8 @@ use super::{
 /// How long a page token is good for.
 const PAGE_TOKEN_LIFETIME_MS: u64 = 3_600_000;
 const MAX_FILTER_VALUES: usize = 200;
+/// No view is older than this.
+const MAX_READ_LAG_MS: u64 = 30_000;
 
 /// The values an object has for a filter; none when the listing has no such filter.
 type Values = Option<Vec<String>>;
@@ -21,6 +23,7 @@ impl Account {
         request: &Describe,
     ) -> Result<Reply, ApiError> {
         let lag = latency::draw(&mut self.rng, latency::READ_LAG, self.config.read_lag_scale);
+        let lag = lag.min(MAX_READ_LAG_MS);
         let seen: Vec<Eni> = self
             .history
             .values()

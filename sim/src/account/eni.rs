@@ -114,12 +114,12 @@ impl Eni {
     }
 }
 
-/// When a change shows in the instance metadata; its leaves follow each at its own time.
+/// When a change shows in the instance metadata, in Unix milliseconds; its leaves follow each at its own time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImdsTimes {
-    pub(super) listed_ms: u64,
-    pub(super) blocks_ms: u64,
-    pub(super) groups_ms: u64,
+    pub(super) listed: u64,
+    pub(super) blocks: u64,
+    pub(super) groups: u64,
 }
 
 /// The ENI as it was from `at_ms` on; none once deleted.
@@ -142,11 +142,11 @@ impl History {
         let horizon = at_ms.saturating_sub(60_000);
         let settled = |it: &Version| {
             let ImdsTimes {
-                listed_ms,
-                blocks_ms,
-                groups_ms,
+                listed,
+                blocks,
+                groups,
             } = it.imds;
-            it.at_ms.max(listed_ms).max(blocks_ms).max(groups_ms) <= horizon
+            it.at_ms.max(listed).max(blocks).max(groups) <= horizon
         };
         if let Some(last_settled) = self.0.iter().rposition(settled) {
             self.0.drain(..last_settled);
@@ -161,21 +161,14 @@ impl History {
     /// Whether the ENI's directory is listed on `instance_id` at `now_ms`, and what fills it.
     pub(super) fn in_imds(&self, now_ms: u64, instance_id: &str) -> Option<Eni> {
         let mut eni = self
-            .latest(|it| it.imds.listed_ms <= now_ms)
+            .latest(|it| it.imds.listed <= now_ms)
             .filter(|it| it.is_on(instance_id))?
             .clone();
         let here = |it: &Version| it.eni.as_ref().is_some_and(|eni| eni.is_on(instance_id));
-        match self.latest(|it| here(it) && it.imds.blocks_ms <= now_ms) {
-            Some(seen) => {
-                eni.addresses = seen.addresses.clone();
-                eni.prefixes = seen.prefixes.clone();
-            }
-            None => {
-                eni.addresses = BTreeSet::new();
-                eni.prefixes = BTreeSet::new();
-            }
-        }
-        if let Some(seen) = self.latest(|it| here(it) && it.imds.groups_ms <= now_ms) {
+        let seen = self.latest(|it| here(it) && it.imds.blocks <= now_ms);
+        let seen = seen.map(|it| (it.addresses.clone(), it.prefixes.clone()));
+        (eni.addresses, eni.prefixes) = seen.unwrap_or_default();
+        if let Some(seen) = self.latest(|it| here(it) && it.imds.groups <= now_ms) {
             eni.groups.clone_from(&seen.groups);
         }
         Some(eni)

@@ -92,7 +92,7 @@ pub(super) struct Faults(Vec<ActiveFault>);
 
 impl Faults {
     pub(super) fn add(&mut self, now_ms: u64, fault: Fault) {
-        let until_ms = fault.duration_ms.map(|it| now_ms + it);
+        let until_ms = fault.duration_ms.map(|it| now_ms.saturating_add(it));
         self.0.push(ActiveFault {
             fault,
             struck: 0,

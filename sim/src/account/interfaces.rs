@@ -108,14 +108,22 @@ impl Account {
             .subnets
             .get(subnet)
             .map_or_else(Default::default, |it| (it.id.clone(), it.zone.clone()));
-        let [_, _, _, a, b, c, d, e] = self.rng.next().to_be_bytes();
+        let chance = self.rng.next();
+        let byte = |at: u32| (chance >> (8 * at)) & 0xff;
         Eni {
             id: id(&mut self.rng, "eni"),
             description: String::new(),
             subnet_id,
             vpc_id: self.vpc_id.clone(),
             zone,
-            mac: format!("02:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}"),
+            mac: format!(
+                "02:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}",
+                byte(0),
+                byte(1),
+                byte(2),
+                byte(3),
+                byte(4)
+            ),
             primary,
             addresses: BTreeSet::new(),
             prefixes: BTreeSet::new(),
@@ -134,9 +142,9 @@ impl Account {
             }
         }
         let imds = ImdsTimes {
-            listed_ms: imds_ms,
-            blocks_ms: imds_ms,
-            groups_ms: imds_ms,
+            listed: imds_ms,
+            blocks: imds_ms,
+            groups: imds_ms,
         };
         self.record(now_ms, &eni.id, imds, Some(eni.clone()));
         self.enis.insert(eni.id.clone(), eni);
@@ -154,9 +162,9 @@ impl Account {
         }
         let gone_ms = now_ms + self.draw(latency::IMDS_REMOVED);
         let imds = ImdsTimes {
-            listed_ms: gone_ms,
-            blocks_ms: gone_ms,
-            groups_ms: gone_ms,
+            listed: gone_ms,
+            blocks: gone_ms,
+            groups: gone_ms,
         };
         self.record(now_ms, eni_id, imds, None);
     }
@@ -246,9 +254,10 @@ impl Account {
             it.attachment = Some(attachment);
             it.status = EniStatus::InUse;
         });
-        let device_ms = now_ms + self.draw(latency::DEVICE_APPEARS) + late_ms;
+        let usual_ms = now_ms + self.draw(latency::DEVICE_APPEARS);
         // A late device does not hold up the attachment: EC2 does not know.
-        let attached_ms = device_ms - late_ms + self.draw(latency::ATTACHED_AFTER_DEVICE);
+        let attached_ms = usual_ms + self.draw(latency::ATTACHED_AFTER_DEVICE);
+        let device_ms = usual_ms.saturating_add(late_ms);
         let eni_id = eni_id.to_owned();
         let attachment_id_again = attachment_id.clone();
         self.schedule(
@@ -354,7 +363,7 @@ impl Account {
                 self.change_eni(now_ms, eni_id, |it| it.groups = groups);
             }
             EniChange::Description(text) => {
-                self.change_eni(now_ms, eni_id, |it| it.description.clone_from(text))
+                self.change_eni(now_ms, eni_id, |it| it.description.clone_from(text));
             }
         }
         Ok(Reply::Done)

@@ -53,7 +53,9 @@ pub(super) fn reply(operation: Operation) -> Spread {
 pub(super) fn draw(rng: &mut Rng, (median, p99): Spread, scale: f64) -> u64 {
     // 2.326 is the normal distribution's 99th percentile.
     let factor = (p99 / median).powf(rng.normal() / 2.326);
-    (median * factor * scale).round() as u64
+    #[expect(clippy::cast_sign_loss, reason = "no factor is negative")]
+    let ms = (median * factor * scale).round() as u64;
+    ms
 }
 
 #[cfg(test)]

@@ -289,9 +289,8 @@ impl Account {
         if result.is_ok() {
             count.accepted += 1;
             lost = self.strikes(now_ms, call, FaultName::ReplyLost).is_some();
-            latency_ms += self
-                .strikes(now_ms, call, FaultName::SlowReply)
-                .unwrap_or(0);
+            let slower = self.strikes(now_ms, call, FaultName::SlowReply);
+            latency_ms = latency_ms.saturating_add(slower.unwrap_or(0));
         } else {
             // Refusals were seen to come twice as fast as successes.
             count.refused += 1;
@@ -636,15 +635,15 @@ impl Account {
                 latency::IMDS_ADDED
             };
             let mut imds = ImdsTimes {
-                listed_ms: now_ms + self.draw(spread),
-                blocks_ms: now_ms + self.draw(spread),
-                groups_ms: now_ms + self.draw(spread),
+                listed: now_ms + self.draw(spread),
+                blocks: now_ms + self.draw(spread),
+                groups: now_ms + self.draw(spread),
             };
             if before.attachment.is_none() && after.attachment.is_some() {
                 // The directory first, with the primary address only; the rest follows.
-                imds.listed_ms = now_ms + self.draw(latency::IMDS_ENI);
-                imds.blocks_ms = imds.listed_ms + self.draw(latency::IMDS_ADDED);
-                imds.groups_ms = imds.listed_ms;
+                imds.listed = now_ms + self.draw(latency::IMDS_ENI);
+                imds.blocks = imds.listed + self.draw(latency::IMDS_ADDED);
+                imds.groups = imds.listed;
             }
             self.record(now_ms, eni_id, imds, Some(after));
         }

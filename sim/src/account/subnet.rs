@@ -107,6 +107,7 @@ impl Subnet {
     }
 
     /// Everything held, with its holder.
+    #[cfg(test)]
     pub(super) fn held(&self) -> impl Iterator<Item = (Cidr, &str)> {
         let addresses = self
             .addresses

@@ -29,7 +29,11 @@ pub struct InstanceType {
 impl InstanceType {
     /// The type called `name`.
     pub fn find(name: &str) -> Option<Self> {
-        Self::all().find(|it| it.name == name)
+        let line = TABLE.lines().find(|it| {
+            it.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(','))
+        });
+        line.and_then(parse)
     }
 
     /// Every type, by name.

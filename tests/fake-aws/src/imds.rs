@@ -2,8 +2,7 @@
 //!
 //! The instance is told by the source address of the request, as the hypervisor would tell it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +14,7 @@ use hyper::{Method, Request, Response};
 use onsen_sim::account::{Cidr, Eni, ImdsView, iso8601};
 use serde_json::json;
 
-use crate::http::{Answer, response};
+use crate::http::response;
 use crate::world::{World, unix_ms};
 
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -29,18 +28,18 @@ const CREDENTIALS_MS: u64 = 6 * 3_600_000;
 pub(crate) type Tokens = Arc<Mutex<BTreeMap<String, (String, u64)>>>;
 
 /// Answers one request from `peer`.
-pub(crate) async fn handle(
-    world: Arc<World>,
-    tokens: Tokens,
+pub(crate) fn handle(
+    world: &World,
+    tokens: &Tokens,
     peer: Ipv4Addr,
-    request: Request<Incoming>,
-) -> Answer {
-    let mut response = answer(&world, &tokens, peer, &request);
+    request: &Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let mut response = answer(world, tokens, peer, request);
     response
         .headers_mut()
         .insert("server", HeaderValue::from_static("EC2ws"));
     tracing::debug!(%peer, method = %request.method(), path = request.uri().path(), status = %response.status(), "IMDS");
-    Ok(response)
+    response
 }
 
 fn answer(

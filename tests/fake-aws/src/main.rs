@@ -9,6 +9,8 @@
     allow(
         clippy::unwrap_used,
         clippy::expect_used,
+        clippy::panic,
+        clippy::wildcard_enum_match_arm,
         reason = "a test fails by panicking"
     )
 )]
@@ -40,7 +42,7 @@ use crate::fabric::{INTERNET, LINK_LOCAL, ROUTER};
 use crate::topology::{Topology, TopologyError};
 use crate::world::{EC2_PORT, World, WorldError, unix_ms};
 
-/// An AWS account on one machine: the EC2 Query API, IMDSv2 and a VPC of network namespaces.
+/// An AWS account on one machine: the EC2 Query API, instance metadata and a VPC of network namespaces.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -137,12 +139,9 @@ async fn serve(arguments: &Arguments) -> Result<(), MainError> {
     tokio::spawn(http::serve_tcp(
         TcpListener::from_std(listeners.imds)?,
         move |peer, request| {
-            Box::pin(imds::handle(
-                Arc::clone(&for_imds),
-                Arc::clone(&tokens),
-                peer,
-                request,
-            ))
+            Box::pin(std::future::ready(Ok(imds::handle(
+                &for_imds, &tokens, peer, &request,
+            ))))
         },
     ));
     tokio::spawn(http::serve_unix(control, move |request| {

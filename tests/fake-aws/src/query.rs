@@ -47,10 +47,7 @@ impl Parameters {
     }
 
     fn values<T: FromStr>(&mut self, name: &str) -> Result<Vec<T>, ApiError> {
-        self.list(name)
-            .iter()
-            .map(|text| parse(name, text))
-            .collect()
+        parse_all(name, &self.list(name))
     }
 
     /// How many structures a list has: `name.1.…`, `name.2.…` and so on.
@@ -96,30 +93,13 @@ impl Parameters {
     }
 
     /// The addresses or prefixes a request names or counts: one kind at most.
-    fn wanted(
-        &mut self,
-        addresses: Vec<String>,
-        prefixes: Vec<String>,
-    ) -> Result<Wanted, ApiError> {
-        let parse_all = |name: &str, list: &[String]| {
-            list.iter()
-                .map(|it| parse(name, it))
-                .collect::<Result<_, _>>()
-        };
+    fn wanted(&mut self, addresses: &[String], prefixes: &[String]) -> Result<Wanted, ApiError> {
         let mut wanted = Vec::new();
         if !addresses.is_empty() {
-            wanted.push(Wanted::Addresses(parse_all(
-                "PrivateIpAddress",
-                &addresses,
-            )?));
+            wanted.push(Wanted::Addresses(parse_all("PrivateIpAddress", addresses)?));
         }
         if !prefixes.is_empty() {
-            wanted.push(Wanted::Prefixes(
-                prefixes
-                    .iter()
-                    .map(|it| parse("Ipv4Prefix", it))
-                    .collect::<Result<_, _>>()?,
-            ));
+            wanted.push(Wanted::Prefixes(parse_all("Ipv4Prefix", prefixes)?));
         }
         if let Some(count) = self.value("SecondaryPrivateIpAddressCount")? {
             wanted.push(Wanted::AddressCount(count));
@@ -134,6 +114,10 @@ impl Parameters {
             )),
         }
     }
+}
+
+fn parse_all<T: FromStr>(name: &str, texts: &[String]) -> Result<Vec<T>, ApiError> {
+    texts.iter().map(|it| parse(name, it)).collect()
 }
 
 fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, ApiError> {
@@ -175,7 +159,7 @@ fn request(action: &str, given: &mut Parameters) -> Result<Request, ApiError> {
             let (addresses, prefixes) = (given.list("PrivateIpAddress"), given.list("Ipv4Prefix"));
             Request::AssignPrivateIpAddresses {
                 eni_id: given.needed("NetworkInterfaceId")?,
-                wanted: given.wanted(addresses, prefixes)?,
+                wanted: given.wanted(&addresses, &prefixes)?,
                 allow_reassignment: given.value("AllowReassignment")?.unwrap_or(false),
             }
         }
@@ -268,7 +252,7 @@ fn create(given: &mut Parameters) -> Result<CreateEni, ApiError> {
         tags,
         client_token: given.text("ClientToken"),
         primary,
-        wanted: given.wanted(addresses, prefixes)?,
+        wanted: given.wanted(&addresses, &prefixes)?,
     })
 }
 

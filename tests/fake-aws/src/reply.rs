@@ -1,5 +1,8 @@
 //! The EC2 Query protocol's replies: the model's [`Reply`]s as XML, element for element as EC2 names them.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::{Display, Write as _};
 
 use onsen_sim::account::{
@@ -27,10 +30,10 @@ pub(crate) fn success(operation: Operation, request_id: &str, reply: &Reply) -> 
         } => {
             xml.leaf("networkInterfaceId", eni_id);
             xml.set("assignedPrivateIpAddressesSet", addresses, |xml, it| {
-                xml.leaf("privateIpAddress", it)
+                xml.leaf("privateIpAddress", it);
             });
             xml.set("assignedIpv4PrefixSet", prefixes, |xml, it| {
-                xml.leaf("ipv4Prefix", it)
+                xml.leaf("ipv4Prefix", it);
             });
         }
         Reply::Attached {
@@ -90,7 +93,7 @@ impl Xml {
                 '>' => self.0.push_str("&gt;"),
                 // Control characters other than these cannot stand in XML 1.0 at all.
                 it if it.is_control() && !matches!(it, '\t' | '\n' | '\r') => {
-                    self.0.push('\u{fffd}')
+                    self.0.push('\u{fffd}');
                 }
                 it => self.0.push(it),
             }
@@ -149,7 +152,7 @@ impl Xml {
             },
         );
         self.set("ipv4PrefixSet", &eni.prefixes, |xml, it| {
-            xml.leaf("ipv4Prefix", it)
+            xml.leaf("ipv4Prefix", it);
         });
         self.set("ipv6AddressesSet", [(); 0], |_, ()| {});
         self.set("ipv6PrefixSet", [(); 0], |_, ()| {});

@@ -206,7 +206,7 @@ impl World {
     fn follow(&self, mut fabric: Fabric, asks: &Receiver<Ask>) {
         loop {
             let next = self.state().account.next_event_ms();
-            let wait = next.map_or(Duration::from_secs(3600), |at| {
+            let wait = next.map_or(Duration::from_hours(1), |at| {
                 Duration::from_millis(at.saturating_sub(self.now_ms()))
             });
             let ask = asks.recv_timeout(wait);
