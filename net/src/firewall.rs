@@ -179,3 +179,31 @@ async fn run<A: AsRef<OsStr>>(
     }
     child.wait_with_output().await.map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_program_is_told_with_the_package_it_is_in() {
+        let error = succeed("no-iptables-here", &["--version"], "")
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the program no-iptables-here is not installed: install the package iptables"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failing_program_is_told_with_its_arguments_and_words() {
+        let error = succeed("ls", &["/no such folder"], "")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("ls /no such folder: exit status: 2: "),
+            "{error}"
+        );
+    }
+}

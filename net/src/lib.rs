@@ -61,3 +61,17 @@ impl Net {
         })?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon runs these as tasks of their own, on threads that change.
+    #[test]
+    fn operations_can_be_spawned() {
+        fn check<W: 'static, T: Send>(_: impl FnOnce(&'static Net, &'static W) -> T) {}
+        check(Net::set_up_node);
+        check(Net::set_up_eni);
+        check(Net::forget_eni);
+    }
+}

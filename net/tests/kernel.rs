@@ -191,8 +191,10 @@ fn a_pod_on_a_second_eni_reaches_inside_as_itself_and_outside_as_the_node() {
             vpc.sh("nft list ruleset")
         );
 
-        // A connection outlives a second set-up, and the fabric is strict: without the rule it fails.
+        // Setting up again leaves the firewall alone, and the fabric is strict: without the rule it fails.
+        let before = sh("iptables -t nat -S; iptables -t mangle -S");
         set_up(&net).await;
+        assert_eq!(sh("iptables -t nat -S; iptables -t mangle -S"), before);
         pod.sh("ping -c1 -W2 198.51.100.9");
         sh("ip rule del pref 1536");
         let lost = pod.sh("ping -c1 -W1 10.0.1.1 || true");
@@ -255,17 +257,34 @@ fn a_change_of_settings_moves_the_firewall_with_it() {
         );
 
         wiring.vpc_cidrs.push(("100.64.0.0".parse().unwrap(), 10));
+        wiring
+            .excluded_snat_cidrs
+            .push(("198.18.7.7".parse().unwrap(), 32));
         wiring.external_service_cidrs.clear();
         net.set_up_node(&wiring).await.unwrap();
         assert_eq!(sh("ip rule show pref 1535"), "");
         let snat = lines(&sh("iptables -t nat -S AWS-SNAT-CHAIN-0"));
-        assert_eq!(snat.len(), 5, "{snat:?}");
+        assert_eq!(snat.len(), 6, "{snat:?}");
         assert!(snat[2].contains("-d 100.64.0.0/10"), "{snat:?}");
         assert!(
-            snat[4].contains("-j SNAT --to-source 10.0.0.10 --random-fully"),
+            snat[5].contains("-j SNAT --to-source 10.0.0.10 --random-fully"),
             "{snat:?}"
         );
-        assert!(sh("nft list table ip aws-cni").contains("100.64.0.0/10"));
+        let marks = sh("nft -a list table ip aws-cni");
+        assert!(
+            marks.contains("daddr 100.64.0.0/10 return")
+                && marks.contains("daddr 198.18.7.7 return"),
+            "{marks}"
+        );
+
+        // Every prefix length reads back as it was written.
+        wiring.excluded_snat_cidrs = (0..=32)
+            .map(|length| ("10.0.0.0".parse().unwrap(), length))
+            .collect();
+        net.set_up_node(&wiring).await.unwrap();
+        let before = everything();
+        net.set_up_node(&wiring).await.unwrap();
+        assert_eq!(everything(), before);
 
         wiring.external_snat = true;
         wiring.node_port = false;
@@ -296,6 +315,79 @@ fn marks_of_legacy_rules_give_way_to_nftables() {
         );
         assert!(!sh("iptables -t nat -S").contains("CONNMARK"));
         assert!(sh("nft list table ip aws-cni").contains("jump snat-mark"));
+    });
+}
+
+#[test]
+fn marks_in_nftables_have_the_expressions_that_upstream_looks_for() {
+    in_fresh_namespace(|| async {
+        let _vpc = node();
+        let net = Net::open().unwrap();
+        net.set_up_node(&node_wiring()).await.unwrap();
+        let raw = lines(&sh("nft --debug=netlink list table ip aws-cni"));
+        let expressions: Vec<&str> = raw
+            .iter()
+            .map(String::as_str)
+            .filter(|line| line.starts_with("[ ") && !line.contains("counter"))
+            .collect();
+        assert_eq!(
+            expressions,
+            [
+                "[ fib daddr type => reg 1 ]",
+                "[ cmp eq reg 1 0x00000002 ]",
+                "[ immediate reg 0 return ]",
+                // The three bytes of `eni`.
+                "[ meta load iifname => reg 1 ]",
+                "[ cmp eq reg 1 0x00696e65 ]",
+                "[ immediate reg 0 jump -> snat-mark ]",
+                "[ ct load mark => reg 1 ]",
+                "[ bitwise reg 1 = ( reg 1 & 0x00000080 ) ^ 0x00000000 ]",
+                "[ meta set mark with reg 1 ]",
+                // Four bytes under a mask, although two would do.
+                "[ payload load 4b @ network header + 16 => reg 1 ]",
+                "[ bitwise reg 1 = ( reg 1 & 0x0000ffff ) ^ 0x00000000 ]",
+                "[ cmp eq reg 1 0x0000000a ]",
+                "[ immediate reg 0 return ]",
+                "[ payload load 4b @ network header + 16 => reg 1 ]",
+                "[ bitwise reg 1 = ( reg 1 & 0x0000ffff ) ^ 0x00000000 ]",
+                "[ cmp eq reg 1 0x0000a8c0 ]",
+                "[ immediate reg 0 return ]",
+                "[ ct load mark => reg 1 ]",
+                "[ bitwise reg 1 = ( reg 1 & 0xffffff7f ) ^ 0x00000080 ]",
+                "[ ct set mark with reg 1 ]",
+            ]
+        );
+    });
+}
+
+#[test]
+fn an_ipv6_eni_on_another_card_has_a_table_beyond_255() {
+    in_fresh_namespace(|| async {
+        let _vpc = node();
+        let net = Net::open().unwrap();
+        let mut eni = second_eni();
+        eni.primary = "2001:db8::20".parse().unwrap();
+        eni.subnet = ("2001:db8::".parse().unwrap(), 64);
+        eni.card = 1;
+        sh("ip link set eth1 up; ip addr add 2001:db8::99/64 dev eth1 nodad");
+        for _ in 0..2 {
+            net.set_up_eni(&eni).await.unwrap();
+            assert_eq!(
+                lines(&sh("ip -6 route show table 10101")),
+                [
+                    "fe80:ec2::1 dev eth1 metric 1024 pref medium",
+                    "default via fe80:ec2::1 dev eth1 metric 1024 pref medium",
+                ]
+            );
+            assert_eq!(
+                lines(&sh("ip -6 rule show pref 32765")),
+                ["32765: from 2001:db8::20 lookup 10101"]
+            );
+            assert_eq!(sh("ip -6 route show 2001:db8::/64"), "");
+            assert_eq!(lines(&sh("ip -6 -br addr show eth1 scope global")).len(), 1);
+        }
+        net.forget_eni(&eni).await.unwrap();
+        assert_eq!(sh("ip -6 rule show pref 32765"), "");
     });
 }
 

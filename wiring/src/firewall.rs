@@ -10,7 +10,10 @@
 //! iptables in both cases, as kube-proxy and others expect. Rules are in the form `iptables -S`
 //! prints them, which is also a form it reads.
 
-use core::fmt::Write;
+use core::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use alloc::{
     collections::BTreeSet,
@@ -19,7 +22,7 @@ use alloc::{
     vec::Vec,
 };
 
-use crate::{Cidr, Family, NodeWiring, RandomizeSnat};
+use crate::{Cidr, Family, NodeWiring, RandomizeSnat, network};
 
 const SNAT_CHAIN: &str = "AWS-SNAT-CHAIN-0";
 const CONNMARK_CHAIN: &str = "AWS-CONNMARK-CHAIN-0";
@@ -113,63 +116,68 @@ impl NftTable {
     /// The name of the table.
     pub const NAME: &str = "aws-cni";
 
-    /// The table as `nft -s list table` prints it, which is also what `nft -f` reads.
+    /// Input of `nft -f` that replaces the table in one step.
     ///
     /// The chain stands at -90, after kube-proxy's DNAT at -100: cluster addresses are already real
     /// ones. Virtual addresses of IPVS are local and leave by the first rule.
-    pub fn listing(&self) -> String {
+    ///
+    /// Destinations are compared under a spelled-out mask. Of `ADDRESS/LENGTH` nft would make a shorter
+    /// comparison where the length is a multiple of 8, and upstream's daemon would not know the rule.
+    pub fn script(&self) -> String {
+        let table = self.text(|(address, length)| {
+            let mask = network((IpAddr::V4(Ipv4Addr::BROADCAST), length)).0;
+            format!("& {mask} == {address}")
+        });
+        // Adding it first makes the deletion succeed on a node that has none.
+        format!("add table ip {0}\ndelete table ip {0}\n{table}", Self::NAME)
+    }
+
+    /// Whether a listing by `nft -s list table` shows this table, with the unmarked CIDRs in any order.
+    pub fn matches(&self, listing: &str) -> bool {
+        let wanted = self.text(|(address, length)| match length {
+            32 => address.to_string(),
+            _ => format!("{address}/{length}"),
+        });
+        normal(listing) == normal(&wanted)
+    }
+
+    fn text(&self, destination: impl Fn(Cidr) -> String) -> String {
         let Self {
             veth_prefix, mark, ..
         } = self;
         let mut text = format!(
             "table ip {name} {{\n\
-             \tchain nat-prerouting {{\n\
-             \t\ttype nat hook prerouting priority -90; policy accept;\n\
-             \t\tfib daddr type local return\n\
-             \t\tiifname \"{veth_prefix}*\" counter jump snat-mark\n\
-             \t\tcounter meta mark set ct mark & 0x{mark:08x}\n\
-             \t}}\n\n\
-             \tchain snat-mark {{\n",
+             chain nat-prerouting {{\n\
+             type nat hook prerouting priority -90; policy accept;\n\
+             fib daddr type local return\n\
+             iifname \"{veth_prefix}*\" counter jump snat-mark\n\
+             counter meta mark set ct mark & 0x{mark:08x}\n\
+             }}\n\
+             chain snat-mark {{\n",
             name = Self::NAME,
         );
-        for cidr in &self.unmarked {
-            let _ = match cidr {
-                (_, 0) => writeln!(text, "\t\tcounter return"),
-                (address, 32) => writeln!(text, "\t\tcounter ip daddr {address} return"),
-                (address, length) => {
-                    writeln!(text, "\t\tcounter ip daddr {address}/{length} return")
-                }
-            };
+        for &cidr in &self.unmarked {
+            let _ = writeln!(text, "counter ip daddr {} return", destination(cidr));
         }
-        let _ = write!(
-            text,
-            "\t\tcounter ct mark set ct mark | 0x{mark:08x}\n\t}}\n}}\n"
-        );
+        let _ = write!(text, "counter ct mark set ct mark | 0x{mark:08x}\n}}\n}}\n");
         text
     }
+}
 
-    /// Input of `nft -f` that replaces the table in one step.
-    pub fn script(&self) -> String {
-        // Adding it first makes the deletion succeed on a node that has none.
-        format!(
-            "add table ip {0}\ndelete table ip {0}\n{1}",
-            Self::NAME,
-            self.listing()
-        )
+/// The lines of a table, whatever their indentation, with neighbouring returns in one order, and the
+/// priority as a number where nft prints the distance to one it has a name for.
+fn normal(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .replace("dstnat + 10", "-90")
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let is_return = |line: &String| line.starts_with("counter") && line.ends_with("return");
+    for returns in lines.chunk_by_mut(|one, next| is_return(one) && is_return(next)) {
+        returns.sort_unstable();
     }
-
-    /// Whether a listing by `nft -s list table` shows this table.
-    ///
-    /// Versions of nft print the priority as a number or as a distance from `dstnat`.
-    pub fn matches(&self, listing: &str) -> bool {
-        let words = |text: &str| {
-            text.replace("dstnat + 10", "-90")
-                .split_whitespace()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-        };
-        words(listing) == words(&self.listing())
-    }
+    lines
 }
 
 /// All that the firewall of a node must hold.
@@ -437,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exclusion_of_everything_has_no_destination() {
+    fn an_exclusion_of_everything_has_no_destination_in_iptables() {
         let mut node = node();
         node.excluded_snat_cidrs = [("0.0.0.0".parse().unwrap(), 0)].into();
         let rules = node.snat_chain(true).rules.unwrap();
@@ -445,14 +453,66 @@ mod tests {
             rules[1],
             "-m comment --comment \"AWS SNAT CHAIN EXCLUSION\" -j RETURN"
         );
+        let firewall = node.firewall("eth0", Backend::NfTables).unwrap();
         assert!(
-            node.firewall("eth0", Backend::NfTables)
-                .unwrap()
+            firewall
                 .nft
                 .unwrap()
-                .listing()
-                .contains("\t\tcounter return\n")
+                .script()
+                .contains("ip daddr & 0.0.0.0 == 0.0.0.0 return")
         );
+    }
+
+    const NFT_LISTING: &str = "table ip aws-cni {
+\tchain nat-prerouting {
+\t\ttype nat hook prerouting priority dstnat + 10; policy accept;
+\t\tfib daddr type local return
+\t\tiifname \"eni*\" counter jump snat-mark
+\t\tcounter meta mark set ct mark & 0x00000080
+\t}
+
+\tchain snat-mark {
+\t\tcounter ip daddr 192.168.0.0/16 return
+\t\tcounter ip daddr 10.0.0.0/16 return
+\t\tcounter ct mark set ct mark | 0x00000080
+\t}
+}
+";
+
+    #[test]
+    fn the_nftables_table_upstream_left_is_taken_as_it_is() {
+        let table = node()
+            .firewall("eth0", Backend::NfTables)
+            .unwrap()
+            .nft
+            .unwrap();
+        assert!(table.matches(NFT_LISTING));
+        assert!(
+            table
+                .script()
+                .contains("counter ip daddr & 255.255.0.0 == 10.0.0.0 return")
+        );
+    }
+
+    #[test]
+    fn a_table_that_marks_before_it_returns_is_replaced() {
+        let table = node()
+            .firewall("eth0", Backend::NfTables)
+            .unwrap()
+            .nft
+            .unwrap();
+        let mut lines: Vec<&str> = NFT_LISTING.lines().collect();
+        lines.swap(10, 11);
+        assert!(!table.matches(&lines.join("\n")));
+        assert!(
+            !table.matches(
+                &NFT_LISTING
+                    .replace("-90", "-100")
+                    .replace("dstnat + 10", "dstnat")
+            )
+        );
+        assert!(!table.matches(&NFT_LISTING.replace("eni*", "cali*")));
+        assert!(!table.matches(""));
     }
 
     #[test]
