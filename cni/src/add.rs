@@ -6,7 +6,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
     sys::stat::fstat,
 };
-use onsen_net::{Namespace, Net, check_pod, wire_pod};
+use onsen_net::{Namespace, Net, wire_pod};
 use onsen_rpc::{AddNetworkReply, IpAllocationMetadata, REASON_SETUP_FAILED};
 use onsen_wiring::{PodWiring, host_link, pod_link};
 
@@ -106,14 +106,6 @@ async fn set_up(
     let host = Net::open()?;
     let pod = Namespace::open(netns)?;
     for (done, Attachment { wiring, .. }) in attachments.iter().enumerate() {
-        // A repeated ADD must not cut a pod that runs.
-        if check_pod(&host, &pod, wiring).await.is_ok() {
-            log.info(format_args!(
-                "{} is wired already, with {}",
-                wiring.pod_link, wiring.address
-            ));
-            continue;
-        }
         if let Err(error) = wire_pod(&host, &pod, wiring).await {
             for Attachment { wiring, .. } in attachments.iter().take(done) {
                 // The error that counts is the first one; links go with the namespace.

@@ -208,4 +208,15 @@ mod tests {
         assert_eq!(conf.cni_version, "0.1.0");
         assert_eq!(conf.veth_prefix, "eni");
     }
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes: Vec<u8>) {
+            let _ = Conf::parse(&bytes);
+        }
+
+        #[test]
+        fn no_member_of_a_wrong_type_makes_the_parser_panic(member in "[a-zA-Z]{1,16}|prevResult|mtu|name|cniVersion|runtimeConfig|vethPrefix", value in "[0-9-]{1,20}|null|true|\\[\\]|\\{\\}|\"\\PC{0,8}\"") {
+            let _ = Conf::parse(format!("{{\"{member}\":{value}}}").as_bytes());
+        }
+    }
 }

@@ -5,9 +5,10 @@
 
 use std::{
     fmt,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Write,
     panic::Location,
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -55,7 +56,10 @@ impl Log {
     pub(crate) fn open(path: &str, level: Level) -> Self {
         let file = match path {
             "" | "stderr" | "stdout" => None,
-            path => OpenOptions::new().create(true).append(true).open(path).ok(),
+            path => {
+                let _ = Path::new(path).parent().map(fs::create_dir_all);
+                OpenOptions::new().create(true).append(true).open(path).ok()
+            }
         };
         Self { file, level }
     }

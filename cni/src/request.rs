@@ -248,4 +248,11 @@ mod tests {
         assert!(Command::Gc.check_version("1.0.0").is_err());
         assert!(Command::Status.check_version("1.1.0").is_ok());
     }
+    proptest::proptest! {
+        #[test]
+        fn no_arguments_make_the_parser_panic(text in "[KI=;a-z]{0,20}|\\PC{0,40}") {
+            let _ = Pod::parse(&text);
+            let _ = check_if_name(&text);
+        }
+    }
 }

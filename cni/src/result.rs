@@ -345,4 +345,22 @@ mod tests {
             4
         );
     }
+    proptest::proptest! {
+        #[test]
+        fn no_result_that_parses_makes_del_panic(
+            interface: i64,
+            names in proptest::collection::vec("eth0|mNicIf1|eni1|dummy0d7763386da", 0..6),
+            mac in "[0-9-]{0,12}",
+            address in "[0-9a-f.:/]{0,20}",
+            device: u32,
+        ) {
+            let interfaces: Vec<_> =
+                names.iter().map(|name| json!({"name": name, "mac": mac, "sandbox": mac})).collect();
+            let result = json!({"interfaces": interfaces, "ips": [{"interface": interface, "address": address}]});
+            let result: PrevResult = serde_json::from_value(result).unwrap();
+            let request = request("0.4.0");
+            let _ = result.dummy(&request);
+            let _ = result.wirings("eth0", device, &request.conf);
+        }
+    }
 }

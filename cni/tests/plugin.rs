@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use lab::{Place, in_fresh_namespace, lines, node, node_wiring, second_eni, sh};
+use lab::{Place, in_fresh_namespace, lines, node, node_wiring, second_eni, sh, still};
 use onsen_net::Net;
 use onsen_rpc::{
     AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest, DeleteNpReply,
@@ -326,7 +326,9 @@ async fn ready_node() -> Place {
 }
 
 fn routing() -> String {
-    sh("ip rule; ip route show table all | grep -v eni; ip -br link | grep -v ^eni || true")
+    still(&sh(
+        "ip rule; ip route show table all | grep -v eni; ip -br link | grep -v ^eni || true",
+    ))
 }
 
 #[test]

@@ -27,10 +27,10 @@ mod route;
 mod rule;
 mod socket;
 
-pub use error::NetError;
+pub use error::{Mac, NetError};
 pub use link::Link;
 pub use namespace::Namespace;
-pub use pod::{WiredPod, check_pod, wire_pod};
+pub use pod::{check_pod, wire_pod};
 
 use socket::Socket;
 

@@ -14,24 +14,15 @@ use crate::{
 const USABLE_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The MACs of a pod's links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WiredPod {
-    /// Of the link on the host.
-    pub host_mac: [u8; 6],
-    /// Of the link in the pod.
-    pub pod_mac: [u8; 6],
-}
-
 /// Connects a pod's namespace with the host's. `host` must be open in the namespace of the calling thread.
 ///
-/// When a step fails, the steps before it are undone and the first error is returned.
-pub async fn wire_pod(
-    host: &Net,
-    pod: &Namespace,
-    wiring: &PodWiring,
-) -> Result<WiredPod, NetError> {
+/// A pod that is wired already is left as it is, so that a repeated request does not cut a pod that
+/// runs. When a step fails, the steps before it are undone and the first error is returned.
+pub async fn wire_pod(host: &Net, pod: &Namespace, wiring: &PodWiring) -> Result<(), NetError> {
     let inside = Net::open_in(pod)?;
+    if check(host, &inside, wiring).await.is_ok() {
+        return Ok(());
+    }
     let host_namespace = Namespace::current()?;
     // A link of this name is of an earlier sandbox of the same pod: names are made from the pod's.
     if let Some(stale) = host.link_by_name(&wiring.host_link).await? {
@@ -66,7 +57,7 @@ async fn connect(
     pod: &Namespace,
     wiring: &PodWiring,
     host_mac: [u8; 6],
-) -> Result<WiredPod, NetError> {
+) -> Result<(), NetError> {
     let host_link = host.expect_link(&wiring.host_link).await?;
     let settings = format!("net/ipv6/conf/{}", wiring.host_link);
     write_sysctl(&format!("{settings}/accept_ra"), "0")?;
@@ -110,10 +101,7 @@ async fn connect(
     for rule in wiring.host_rules() {
         host.add_rule(&rule).await?;
     }
-    Ok(WiredPod {
-        host_mac,
-        pod_mac: pod_link.mac.unwrap_or_default(),
-    })
+    Ok(())
 }
 
 async fn wait_until_usable(inside: &Net, link: &Link, address: IpAddr) -> Result<(), NetError> {
@@ -134,6 +122,10 @@ async fn wait_until_usable(inside: &Net, link: &Link, address: IpAddr) -> Result
 
 /// Verifies, without changing anything, that a pod is wired. `NetError::Missing` says what is not.
 pub async fn check_pod(host: &Net, pod: &Namespace, wiring: &PodWiring) -> Result<(), NetError> {
+    check(host, &Net::open_in(pod)?, wiring).await
+}
+
+async fn check(host: &Net, inside: &Net, wiring: &PodWiring) -> Result<(), NetError> {
     fn demand(there: bool, what: impl FnOnce() -> String) -> Result<(), NetError> {
         if there {
             Ok(())
@@ -143,7 +135,6 @@ pub async fn check_pod(host: &Net, pod: &Namespace, wiring: &PodWiring) -> Resul
     }
     let address = wiring.address;
     let family = Family::of(address);
-    let inside = Net::open_in(pod)?;
 
     let pod_link = inside.expect_link(&wiring.pod_link).await?;
     demand(pod_link.up, || {

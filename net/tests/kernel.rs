@@ -7,6 +7,7 @@ use std::{env, net::IpAddr, os::unix::fs::symlink, process::Command};
 
 use lab::{
     PRIMARY_MAC, Place, in_fresh_namespace, lines, node, node_wiring, pod_wiring, second_eni, sh,
+    still,
 };
 use onsen_net::{Net, NetError, check_pod, wire_pod};
 
@@ -17,9 +18,9 @@ async fn set_up(net: &Net) {
 
 /// All that can be listed, with the handles nftables gives: a rule made anew has a new one.
 fn everything() -> String {
-    sh(
+    still(&sh(
         "ip -d rule; ip -d -6 rule; ip -d route show table all; ip -d addr; ip -d neigh; nft -s -a list ruleset",
-    )
+    ))
 }
 
 #[test]
@@ -95,7 +96,6 @@ fn setting_up_again_changes_nothing() {
 
         let before = everything();
         let (connection, _handle, mut messages) = rtnetlink::new_multicast_connection(&[
-            rtnetlink::MulticastGroup::Link,
             rtnetlink::MulticastGroup::Ipv4Ifaddr,
             rtnetlink::MulticastGroup::Ipv4Route,
             rtnetlink::MulticastGroup::Ipv4Rule,
@@ -129,8 +129,8 @@ fn what_others_left_on_an_eni_is_put_right() {
         let net = Net::open().unwrap();
         net.set_up_eni(&second_eni()).await.unwrap();
         assert_eq!(
-            lines(&sh("ip -4 -br addr show eth1")),
-            ["eth1@if3 UP 169.254.9.9/16 10.0.0.20/24"]
+            lines(&still(&sh("ip -4 -br addr show eth1"))),
+            ["eth1@if3 169.254.9.9/16 10.0.0.20/24"]
         );
         assert_eq!(
             lines(&sh("ip route show table 2")).first().unwrap(),
@@ -369,7 +369,8 @@ fn an_ipv6_eni_on_another_card_has_a_table_beyond_255() {
         eni.primary = "2001:db8::20".parse().unwrap();
         eni.subnet = ("2001:db8::".parse().unwrap(), 64);
         eni.card = 1;
-        sh("ip link set eth1 up; ip addr add 2001:db8::99/64 dev eth1 nodad");
+        sh("echo 0 > /proc/sys/net/ipv6/conf/eth1/disable_ipv6
+            ip link set eth1 up; ip addr add 2001:db8::99/64 dev eth1 nodad");
         for _ in 0..2 {
             net.set_up_eni(&eni).await.unwrap();
             assert_eq!(
@@ -461,14 +462,20 @@ fn a_pod_that_has_the_interface_already_is_left_alone() {
         let net = Net::open().unwrap();
         let pod = Place::new();
         pod.sh("ip link add eth0 type veth peer name other");
-        let before = (sh("ip rule; ip route; ip link"), pod.sh("ip link"));
+        let before = (
+            still(&sh("ip rule; ip route; ip link")),
+            still(&pod.sh("ip link")),
+        );
         let refused = wire_pod(&net, &pod.namespace, &pod_wiring()).await;
         assert!(
             matches!(refused, Err(NetError::Refused { .. })),
             "{refused:?}"
         );
         assert_eq!(
-            (sh("ip rule; ip route; ip link"), pod.sh("ip link")),
+            (
+                still(&sh("ip rule; ip route; ip link")),
+                still(&pod.sh("ip link"))
+            ),
             before
         );
     });
@@ -482,7 +489,10 @@ fn a_wiring_that_fails_half_way_is_undone() {
         let pod = Place::new();
         // A default route that is not ours makes a late step fail.
         pod.sh("ip link add other type veth peer name another; ip link set other up; ip route add default dev other");
-        let before = (sh("ip rule; ip route; ip link"), pod.sh("ip -br link"));
+        let before = (
+            still(&sh("ip rule; ip route; ip link")),
+            still(&pod.sh("ip -br link")),
+        );
         let refused = wire_pod(&net, &pod.namespace, &pod_wiring()).await;
         let said = refused.unwrap_err().to_string();
         assert_eq!(
@@ -490,7 +500,10 @@ fn a_wiring_that_fails_half_way_is_undone() {
             "cannot make the route 0.0.0.0/0 via 169.254.1.1 in table 254 over eth0"
         );
         assert_eq!(
-            (sh("ip rule; ip route; ip link"), pod.sh("ip -br link")),
+            (
+                still(&sh("ip rule; ip route; ip link")),
+                still(&pod.sh("ip -br link"))
+            ),
             before
         );
     });
@@ -511,6 +524,34 @@ fn a_pod_recreated_under_its_name_replaces_the_link_of_the_first() {
             .unwrap();
         assert_eq!(lines(&first.sh("ip -br link")).len(), 1);
         second.sh("ping -c1 -W2 10.0.1.1");
+    });
+}
+
+#[test]
+fn a_pod_that_is_wired_already_keeps_its_links() {
+    in_fresh_namespace(|| async {
+        let _vpc = node();
+        let net = Net::open().unwrap();
+        set_up(&net).await;
+        let pod = Place::new();
+        wire_pod(&net, &pod.namespace, &pod_wiring()).await.unwrap();
+        let before = (
+            still(&sh("ip link; ip rule; ip route")),
+            still(&pod.sh("ip link; ip addr; ip neigh")),
+        );
+        wire_pod(&net, &pod.namespace, &pod_wiring()).await.unwrap();
+        assert_eq!(
+            (
+                still(&sh("ip link; ip rule; ip route")),
+                still(&pod.sh("ip link; ip addr; ip neigh"))
+            ),
+            before
+        );
+
+        // Half a wiring is made anew.
+        sh("ip route del 10.0.0.100");
+        wire_pod(&net, &pod.namespace, &pod_wiring()).await.unwrap();
+        pod.sh("ping -c1 -W2 10.0.1.1");
     });
 }
 

@@ -60,6 +60,37 @@ pub(crate) fn lines(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// What a script printed, without what the kernel changes by itself some time after a link was made:
+/// the state of its carrier.
+pub(crate) fn still(text: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut words = Vec::new();
+        for word in line.split_whitespace() {
+            if let Some(flags) = word
+                .strip_prefix('<')
+                .and_then(|word| word.strip_suffix('>'))
+            {
+                let of_carrier = |flag: &&str| !["NO-CARRIER", "LOWER_UP", "M-DOWN"].contains(flag);
+                words.push(
+                    flags
+                        .split(',')
+                        .filter(of_carrier)
+                        .collect::<Vec<_>>()
+                        .join(","),
+                );
+            } else if !["UP", "DOWN", "LOWERLAYERDOWN", "UNKNOWN", "linkdown"].contains(&word) {
+                words.push(word.into());
+            }
+        }
+        lines.push(words.join(" "));
+    }
+    lines.join("\n")
+}
+
+/// No IPv6 on links to come: its addresses and routes appear some time after the link.
+const NO_IPV6: &str = "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6";
+
 /// A network namespace that is not the test's own.
 pub(crate) struct Place {
     pub(crate) namespace: Namespace,
@@ -75,6 +106,7 @@ impl Place {
         thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             sh("ip link set lo up");
+            sh(NO_IPV6);
             tell.send((Namespace::current().unwrap(), gettid().as_raw()))
                 .unwrap();
             // Until the place is dropped.
@@ -110,6 +142,7 @@ impl Place {
 pub(crate) fn node() -> Place {
     let vpc = Place::new();
     let tid = vpc.tid;
+    sh(NO_IPV6);
     sh(&format!(
         "ip link add eth0 address 02:aa:00:00:00:01 mtu 1500 type veth peer name v0 netns {tid}
          ip link add eth1 address 02:aa:00:00:00:02 mtu 1500 type veth peer name v1 netns {tid}
