@@ -103,9 +103,9 @@ impl Eni {
             .chain(self.prefixes.iter().copied())
     }
 
-    /// Whether it holds all of `block`.
+    /// Whether it holds `block` as such, not only as a part of a prefix.
     pub fn holds(&self, block: Cidr) -> bool {
-        self.blocks().any(|it| it.covers(block))
+        self.blocks().any(|it| it == block)
     }
 
     /// How many places of its limit are taken: a prefix takes one, like an address.

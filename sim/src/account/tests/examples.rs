@@ -310,6 +310,29 @@ fn explicit_addresses_are_given_once_and_moved_only_when_allowed() {
     }
 }
 
+/// Found by the random test: the route of the address stayed, since the prefix held the address again.
+#[test]
+fn a_prefix_may_cover_an_address_that_was_just_given_back() {
+    let mut world = World::new(24);
+    let eni = world.primary(0).id;
+    let (addresses, _) = assigned(world.assign(&eni, Wanted::AddressCount(1)).unwrap());
+    world.sleep(60_000);
+    let prefix = Cidr::around(addresses[0], 28);
+    world
+        .try_call(unassign(&eni, addresses.clone(), vec![]))
+        .unwrap();
+    world.assign(&eni, Wanted::Prefixes(vec![prefix])).unwrap();
+    let lost = FabricEvent::Unrouted {
+        eni_id: eni.clone(),
+        blocks: vec![Cidr::address(addresses[0])],
+    };
+    let won = FabricEvent::Routed {
+        eni_id: eni,
+        blocks: vec![prefix],
+    };
+    assert_eq!(world.sleep(60_000), [lost, won]);
+}
+
 #[test]
 fn unassign_is_all_or_nothing_and_never_takes_the_primary() {
     let mut world = World::new(8);

@@ -176,7 +176,7 @@ impl Mirror {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_call_at_any_time_breaks_the_account(seed: u64, steps in steps()) {
