@@ -24,9 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let load_ms = start.elapsed().as_secs_f64() * 1_000.0;
         let mut entry = serde_json::Map::new();
         entry.insert("load_ms".to_owned(), json!(load_ms));
-        for (label, enis, slots, blocks, pods) in
-            [("empty", 3, 9, 0, 0), ("typical", 3, 9, 27, 20), ("full", 15, 49, 735, 700)]
-        {
+        for (label, enis, slots, blocks, pods) in [
+            ("empty", 3, 9, 0, 0),
+            ("typical", 3, 9, 27, 20),
+            ("full", 15, 49, 735, 700),
+        ] {
             let snapshot = node(enis, slots, blocks, pods);
             let mut times = Vec::with_capacity(rounds);
             let mut fuel = 0;
@@ -54,7 +56,12 @@ fn node(enis: u32, slots: u32, blocks: u32, pods: u32) -> Snapshot {
     let mut snapshot = Snapshot {
         decision_id: 1,
         now: 1_700_000_000_000,
-        limits: Room { enis, slots_per_eni: slots, prefixes: true, addresses_per_prefix: 16 },
+        limits: Room {
+            enis,
+            slots_per_eni: slots,
+            prefixes: true,
+            addresses_per_prefix: 16,
+        },
         subnets: vec![SnapshotSubnet {
             id: "subnet-0123456789abcdef0".to_owned(),
             own: true,
@@ -71,7 +78,11 @@ fn node(enis: u32, slots: u32, blocks: u32, pods: u32) -> Snapshot {
         let block_count = slots.min(blocks.saturating_sub(first_block));
         snapshot.enis.push(SnapshotEni {
             id: format!("eni-{place:017x}"),
-            role: if place == 0 { Role::Primary } else { Role::Secondary },
+            role: if place == 0 {
+                Role::Primary
+            } else {
+                Role::Secondary
+            },
             device_index: place,
             free_slots: slots - block_count,
             first_block,
@@ -87,7 +98,9 @@ fn node(enis: u32, slots: u32, blocks: u32, pods: u32) -> Snapshot {
         lists.assigned.push(used);
         lists.cooling.push(0);
         lists.cooling_until.push(0);
-        lists.idle_since.push(if used == 1 { 0 } else { 1_699_999_000_000 });
+        lists
+            .idle_since
+            .push(if used == 1 { 0 } else { 1_699_999_000_000 });
         lists.free.push(1 - used);
         lists.releasable.push(used == 0);
     }

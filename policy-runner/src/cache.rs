@@ -23,20 +23,30 @@ pub(crate) struct Cache {
 impl Cache {
     pub(crate) fn open(directory: PathBuf, engine: &Engine) -> Result<Self, PolicyError> {
         if let Err(why) = make_private(&directory) {
-            return Err(PolicyError::Cache { path: directory, why });
+            return Err(PolicyError::Cache {
+                path: directory,
+                why,
+            });
         }
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Ok(Self { directory, engine: hasher.finish() })
+        Ok(Self {
+            directory,
+            engine: hasher.finish(),
+        })
     }
 
     fn path(&self, digest: &str) -> PathBuf {
         let digest = digest.trim_start_matches("sha256:");
-        self.directory.join(format!("{digest}-{:016x}.cwasm", self.engine))
+        self.directory
+            .join(format!("{digest}-{:016x}.cwasm", self.engine))
     }
 
     /// Absent when it is not there, or was made by another engine.
-    #[expect(unsafe_code, reason = "deserialising trusts its input; this is the one place")]
+    #[expect(
+        unsafe_code,
+        reason = "deserialising trusts its input; this is the one place"
+    )]
     pub(crate) fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
         if !path.is_file() {
@@ -69,10 +79,16 @@ fn make_private(directory: &Path) -> Result<(), String> {
     // The kernel shows a process's own directory as owned by its effective user.
     let myself = look(Path::new("/proc/self"))?.uid();
     if facts.uid() != myself {
-        return Err(format!("it belongs to user {}, not to user {myself}", facts.uid()));
+        return Err(format!(
+            "it belongs to user {}, not to user {myself}",
+            facts.uid()
+        ));
     }
     if facts.mode() & 0o022 != 0 {
-        return Err(format!("others may write to it (mode {:o})", facts.mode() & 0o7777));
+        return Err(format!(
+            "others may write to it (mode {:o})",
+            facts.mode() & 0o7777
+        ));
     }
     Ok(())
 }

@@ -66,7 +66,9 @@ impl Call {
             };
         }
         match error.downcast_ref::<Trap>() {
-            Some(Trap::OutOfFuel) => PolicyError::OutOfFuel { limit: self.limits.fuel },
+            Some(Trap::OutOfFuel) => PolicyError::OutOfFuel {
+                limit: self.limits.fuel,
+            },
             Some(Trap::Interrupt) => PolicyError::Deadline(self.limits.deadline),
             Some(trap) => PolicyError::Trap(self.with_last_words(&trap.to_string())),
             None => PolicyError::BadOutput(format!("{:#}", error.root_cause())),
@@ -90,7 +92,10 @@ impl log::Host for Call {
             return;
         }
         message.truncate(message.floor_char_boundary(self.limits.log_line_bytes));
-        self.log.push(LogLine { level: level.into(), message });
+        self.log.push(LogLine {
+            level: level.into(),
+            message,
+        });
     }
 }
 
@@ -101,7 +106,9 @@ impl ResourceLimiter for Call {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let wanted = self
+            .memory_bytes
+            .saturating_add(desired.saturating_sub(current));
         let limit = self.limits.memory_bytes;
         if wanted > limit {
             return Err(TooMuchMemory { wanted, limit }.into());
@@ -116,12 +123,18 @@ impl ResourceLimiter for Call {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let wanted = self
+            .table_elements
+            .saturating_add(desired.saturating_sub(current));
         let limit = self.limits.table_elements;
         if wanted > limit {
             // One element is one pointer.
             let bytes = |elements: usize| elements.saturating_mul(size_of::<usize>());
-            return Err(TooMuchMemory { wanted: bytes(wanted), limit: bytes(limit) }.into());
+            return Err(TooMuchMemory {
+                wanted: bytes(wanted),
+                limit: bytes(limit),
+            }
+            .into());
         }
         self.table_elements = wanted;
         Ok(true)

@@ -13,8 +13,8 @@ use wasmtime::Config;
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::bindings::onsen::policy::log;
-use crate::call::Call;
 use crate::cache::Cache;
+use crate::call::Call;
 use crate::error::PolicyError;
 use crate::policy::Policy;
 
@@ -95,8 +95,16 @@ impl Engine {
         log::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call).map_err(failed)?;
         let cache = cache.map(|path| Cache::open(path, &wasm)).transpose()?;
         let ticker = start_ticker(wasm.clone(), limits.deadline / TICKS_PER_DEADLINE)?;
-        let shared = Shared { wasm, linker, limits, cache, _ticker: ticker };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            wasm,
+            linker,
+            limits,
+            cache,
+            _ticker: ticker,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Verifies, compiles and describes a component. Takes from a fraction of a millisecond (out
@@ -123,9 +131,11 @@ impl Shared {
         }
         let code = self.wasm.precompile_component(wasm).map_err(failed)?;
         cache.put(digest, &code)?;
-        cache.get(&self.wasm, digest).ok_or_else(|| PolicyError::Compile(
-            "what the engine has just written into its cache cannot be read back".to_owned(),
-        ))
+        cache.get(&self.wasm, digest).ok_or_else(|| {
+            PolicyError::Compile(
+                "what the engine has just written into its cache cannot be read back".to_owned(),
+            )
+        })
     }
 }
 

@@ -29,9 +29,7 @@ mod policy;
 
 pub use engine::{Engine, Limits};
 pub use error::PolicyError;
-pub use policy::{
-    Decided, LogLevel, LogLine, Metadata, Policy, Problem, SettingKind, SettingSpec,
-};
+pub use policy::{Decided, LogLevel, LogLine, Metadata, Policy, Problem, SettingKind, SettingSpec};
 
 /// The contract that this host speaks.
 pub const CONTRACT: &str = "onsen:policy/policy@0.1.0";

@@ -139,7 +139,8 @@ impl Policy {
             pre,
             shared: Arc::clone(shared),
         };
-        let (told, _) = policy.call(|guest, store| guest.onsen_policy_policy().call_describe(store))?;
+        let (told, _) =
+            policy.call(|guest, store| guest.onsen_policy_policy().call_describe(store))?;
         policy.metadata = told.into();
         Ok(policy)
     }
@@ -157,9 +158,8 @@ impl Policy {
     /// What is wrong with these settings; an empty list when nothing is.
     pub fn configure(&self, settings: &[Setting]) -> Result<Vec<Problem>, PolicyError> {
         let settings: Vec<_> = settings.iter().map(convert::setting).collect();
-        let (answer, _) = self.call(|guest, store| {
-            guest.onsen_policy_policy().call_configure(store, &settings)
-        })?;
+        let (answer, _) =
+            self.call(|guest, store| guest.onsen_policy_policy().call_configure(store, &settings))?;
         Ok(match answer {
             Ok(()) => Vec::new(),
             Err(problems) => problems.into_iter().map(Problem::from).collect(),
@@ -169,9 +169,8 @@ impl Policy {
     /// Asks for a decision.
     pub fn decide(&self, snapshot: &Snapshot) -> Result<Decided, PolicyError> {
         let snapshot = convert::snapshot(snapshot);
-        let (answer, store) = self.call(|guest, store| {
-            guest.onsen_policy_policy().call_decide(store, &snapshot)
-        })?;
+        let (answer, store) =
+            self.call(|guest, store| guest.onsen_policy_policy().call_decide(store, &snapshot))?;
         let left = store.get_fuel().unwrap_or(0);
         let decision = answer.map_err(PolicyError::Refused)?;
         let limits = &self.shared.limits;
@@ -255,7 +254,10 @@ fn check_world(component: &Component, engine: &wasmtime::Engine) -> Result<(), P
     if component.get_export_index(None, CONTRACT).is_some() {
         return Ok(());
     }
-    let exports: Vec<_> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports: Vec<_> = kind
+        .exports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect();
     Err(PolicyError::WrongWorld {
         wanted: CONTRACT,
         found: if exports.is_empty() {

@@ -1,11 +1,129 @@
+//! The default policy: the warm pool of the Amazon VPC CNI.
+//!
+//! In: a snapshot with the settings that operators of `aws-node` know. Out: growth, else release,
+//! else detachment of one ENI. README.md beside this crate is the specification.
+//!
+//! Must hold: the pool comes to rest. A step back is never taken when the pool would be low after
+//! it, so no allocation is followed by a release of the same thing while demand stands still.
 #![cfg_attr(target_arch = "wasm32", no_std)]
-//! tmp
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")
+)]
 extern crate alloc;
-use onsen_policy_sdk::*;
-/// x
-pub struct P;
-impl Policy for P {
- fn metadata() -> Metadata { Metadata{name:"x".into(),version:"0".into(),doc:"".into(),settings:alloc::vec::Vec::new()} }
- fn decide(v:&View<'_>) -> Result<Decision, alloc::string::String> { let d = Draft::default(); Ok(d.finish(Placement::Pack, alloc::format!("{}", v.waiting()))) }
+
+mod brakes;
+mod growth;
+mod pool;
+mod shrink;
+mod targets;
+
+use alloc::format;
+use alloc::string::String;
+
+use onsen_policy_sdk::{Decision, Draft, Family, Metadata, Placement, Policy, Unit, View};
+
+use pool::Pool;
+use targets::Targets;
+
+/// The policy.
+pub struct WarmEni;
+
+impl Policy for WarmEni {
+    fn metadata() -> Metadata {
+        Metadata {
+            name: "default-warm-eni".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            doc: "Keeps addresses warm as the Amazon VPC CNI does: by whole ENIs, by prefixes or \
+                  by numbers of addresses."
+                .into(),
+            settings: targets::specs(),
+        }
+    }
+
+    fn decide(view: &View<'_>) -> Result<Decision, String> {
+        Ok(decide(view))
+    }
 }
-onsen_policy_sdk::export_policy!(P);
+
+onsen_policy_sdk::export_policy!(WarmEni);
+
+/// One decision: what upstream's loop does in one round, with as many growth steps as it takes.
+pub fn decide(view: &View<'_>) -> Decision {
+    let mut draft = Draft::default();
+    if view.snapshot.node.terminating {
+        keep_memo(view, &mut draft);
+        return draft.finish(
+            Placement::Pack,
+            "The node is shutting down: nothing is changed.".into(),
+        );
+    }
+    if view.snapshot.node.family == Family::Ipv6 {
+        return one_prefix_each(view, draft);
+    }
+    let targets = Targets::read(view);
+    let mut pool = Pool::measure(view, &targets);
+    let start = pool.sums;
+    if pool.waiting == 0 {
+        // Before growth: what is left over holds slots that growth needs.
+        shrink::leftovers(view, &targets, &pool, &mut draft);
+    }
+    if !draft.is_empty() {
+        keep_memo(view, &mut draft);
+        let reason = format!(
+            "{}; blocks of the other unit go back first.",
+            start.in_words(&pool)
+        );
+        return draft.finish(Placement::Pack, reason);
+    }
+    let blocked = growth::plan(view, &targets, &mut pool, &mut draft);
+    draft.pressure(match (pool.unserved(), targets.is_low(&start), &blocked) {
+        (1.., _, _) => 100,
+        (_, true, Some(_)) => 80,
+        (_, true, None) => 40,
+        (_, false, _) => 0,
+    });
+    let verdict = blocked.unwrap_or_else(|| {
+        if draft.is_empty() {
+            shrink::plan(view, &targets, &pool, &mut draft)
+        } else {
+            keep_memo(view, &mut draft);
+            "the pool is low and grows".into()
+        }
+    });
+    let reason = format!(
+        "{}; {}: {verdict}.",
+        start.in_words(&pool),
+        targets.in_words()
+    );
+    draft.finish(Placement::Pack, reason)
+}
+
+fn keep_memo(view: &View<'_>, draft: &mut Draft) {
+    draft.remember(view.snapshot.memo.clone());
+}
+
+/// IPv6: one /80 on each ENI is more than any node can use; warm targets play no part.
+fn one_prefix_each(view: &View<'_>, mut draft: Draft) -> Decision {
+    let budget = view.snapshot.ec2.grow_budget as usize;
+    let bare = view
+        .enis()
+        .filter(|eni| eni.can_grow() && eni.eni.block_count == 0);
+    for eni in bare.take(budget) {
+        draft.grow(
+            eni,
+            Unit::Prefix,
+            1,
+            format!("{} has no /80 yet: 1 prefix.", eni.name()),
+        );
+    }
+    let reason = if draft.is_empty() {
+        "Each ENI has its /80."
+    } else {
+        "An ENI lacks its /80."
+    };
+    draft.finish(Placement::Pack, reason.into())
+}
+
+#[cfg(test)]
+mod tests;

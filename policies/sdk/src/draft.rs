@@ -24,17 +24,37 @@ pub struct Draft {
 impl Draft {
     /// Asks for more blocks on an ENI.
     pub fn grow(&mut self, eni: EniView<'_>, unit: Unit, count: u32, reason: String) {
-        self.push(Request::Grow(Grow { eni: eni.index, unit, count }), reason);
+        self.push(
+            Request::Grow(Grow {
+                eni: eni.index,
+                unit,
+                count,
+            }),
+            reason,
+        );
     }
 
     /// Asks for a new ENI.
     pub fn attach(&mut self, subnet: Option<u32>, unit: Unit, blocks: u32, reason: String) {
-        self.push(Request::AttachEni(AttachEni { subnet, unit, blocks }), reason);
+        self.push(
+            Request::AttachEni(AttachEni {
+                subnet,
+                unit,
+                blocks,
+            }),
+            reason,
+        );
     }
 
     /// Gives blocks back.
     pub fn release(&mut self, eni: EniView<'_>, blocks: Vec<u32>, reason: String) {
-        self.push(Request::Release(Release { eni: eni.index, blocks }), reason);
+        self.push(
+            Request::Release(Release {
+                eni: eni.index,
+                blocks,
+            }),
+            reason,
+        );
     }
 
     /// Gives an ENI back.

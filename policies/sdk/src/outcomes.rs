@@ -12,7 +12,10 @@ const LONGEST_WAIT: u64 = 120 * SECOND;
 
 /// EC2 has no address, or no whole prefix, left in the subnet.
 pub fn is_shortage(code: &str) -> bool {
-    matches!(code, "InsufficientFreeAddressesInSubnet" | "InsufficientCidrBlocks")
+    matches!(
+        code,
+        "InsufficientFreeAddressesInSubnet" | "InsufficientCidrBlocks"
+    )
 }
 
 /// Whether this was a call to get more.

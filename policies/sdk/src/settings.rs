@@ -90,7 +90,10 @@ pub fn problems(specs: &[SettingSpec], given: &[Setting]) -> Vec<Problem> {
         .filter_map(|spec| {
             let text = find(given, &spec.key)?;
             let message = complaint(spec, text)?;
-            Some(Problem { key: spec.key.clone(), message })
+            Some(Problem {
+                key: spec.key.clone(),
+                message,
+            })
         })
         .collect()
 }
@@ -104,9 +107,12 @@ fn complaint(spec: &SettingSpec, text: &str) -> Option<String> {
             .then(|| format!("{text:?} is neither true nor false; {default} is used")),
         SettingKind::Integer => {
             let (min, max) = (spec.min.unwrap_or(i64::MIN), spec.max.unwrap_or(i64::MAX));
-            let inside = text.parse::<i64>().is_ok_and(|value| (min..=max).contains(&value));
-            (!inside)
-                .then(|| format!("{text:?} is not a whole number from {min} to {max}; {default} is used"))
+            let inside = text
+                .parse::<i64>()
+                .is_ok_and(|value| (min..=max).contains(&value));
+            (!inside).then(|| {
+                format!("{text:?} is not a whole number from {min} to {max}; {default} is used")
+            })
         }
     }
 }
@@ -129,11 +135,24 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    const TARGET: Integer = Integer { key: "TARGET", default: 1, min: 0, max: 100, doc: "" };
-    const FLAG: Flag = Flag { key: "FLAG", default: true, doc: "" };
+    const TARGET: Integer = Integer {
+        key: "TARGET",
+        default: 1,
+        min: 0,
+        max: 100,
+        doc: "",
+    };
+    const FLAG: Flag = Flag {
+        key: "FLAG",
+        default: true,
+        doc: "",
+    };
 
     fn given(key: &str, value: &str) -> Vec<Setting> {
-        vec![Setting { key: key.into(), value: value.into() }]
+        vec![Setting {
+            key: key.into(),
+            value: value.into(),
+        }]
     }
 
     #[test]
@@ -148,7 +167,10 @@ mod tests {
     #[test]
     fn booleans_are_spelled_as_go_spells_them() {
         assert!(!FLAG.read(&given("FLAG", "F")));
-        assert!(FLAG.read(&given("FLAG", "no")), "not a Go boolean: the default");
+        assert!(
+            FLAG.read(&given("FLAG", "no")),
+            "not a Go boolean: the default"
+        );
         assert_eq!(FLAG.given(&given("FLAG", "no")), None);
     }
 

@@ -23,6 +23,10 @@ const MIN_AGE: u64 = 60 * SECOND;
 
 /// A node with a pool; its fields may be set freely between two rounds.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a condition of its own"
+)]
 pub struct Pool {
     /// Wall clock.
     pub now: u64,
@@ -106,7 +110,10 @@ impl Pool {
             grow_budget: 4,
             no_prefixes: false,
             no_addresses: false,
-            enis: vec![ToyEni { since: 0, blocks: Vec::new() }],
+            enis: vec![ToyEni {
+                since: 0,
+                blocks: Vec::new(),
+            }],
             history: Vec::new(),
             no_prefixes_at: 0,
             no_addresses_at: 0,
@@ -119,9 +126,13 @@ impl Pool {
 
     /// The same pool with one more setting.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers write plain numbers")]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.retain(|setting| setting.key != key);
-        self.settings.push(Setting { key: key.into(), value: value.to_string() });
+        self.settings.push(Setting {
+            key: key.into(),
+            value: value.to_string(),
+        });
         self
     }
 
@@ -159,7 +170,9 @@ impl Pool {
     /// Blocks of this unit.
     pub fn count(&self, unit: Unit) -> u32 {
         let single = unit == Unit::Address;
-        self.blocks().filter(|block| (block.size == 1) == single).count() as u32
+        self.blocks()
+            .filter(|block| (block.size == 1) == single)
+            .count() as u32
     }
 
     fn blocks(&self) -> impl Iterator<Item = &ToyBlock> {
@@ -177,7 +190,11 @@ impl Pool {
     pub fn delete_pod(&mut self) {
         let until = self.now + COOLDOWN;
         let now = self.now;
-        let mut blocks = self.enis.iter_mut().rev().flat_map(|eni| eni.blocks.iter_mut().rev());
+        let mut blocks = self
+            .enis
+            .iter_mut()
+            .rev()
+            .flat_map(|eni| eni.blocks.iter_mut().rev());
         if let Some(block) = blocks.find(|block| block.assigned > 0) {
             block.assigned -= 1;
             block.cooling.push(until);
@@ -220,7 +237,11 @@ impl Pool {
         for (place, eni) in self.enis.iter().enumerate() {
             enis.push(Eni {
                 id: format!("eni-{place}"),
-                role: if place == 0 { Role::Primary } else { Role::Secondary },
+                role: if place == 0 {
+                    Role::Primary
+                } else {
+                    Role::Secondary
+                },
                 state: EniState::Ready,
                 subnet: 0,
                 device_index: place as u32,
@@ -237,10 +258,18 @@ impl Pool {
                 blocks.length.push(if block.size == 1 { 32 } else { 28 });
                 blocks.assigned.push(block.assigned);
                 blocks.cooling.push(block.cooling.len() as u32);
-                blocks.cooling_until.push(block.cooling.iter().max().copied().unwrap_or(0));
-                blocks.idle_since.push(if block.assigned > 0 { 0 } else { block.idle_since });
+                blocks
+                    .cooling_until
+                    .push(block.cooling.iter().max().copied().unwrap_or(0));
+                blocks.idle_since.push(if block.assigned > 0 {
+                    0
+                } else {
+                    block.idle_since
+                });
                 blocks.free.push(block.free());
-                blocks.releasable.push(block.assigned == 0 && block.cooling.is_empty());
+                blocks
+                    .releasable
+                    .push(block.assigned == 0 && block.cooling.is_empty());
             }
         }
         Snapshot {
@@ -327,8 +356,12 @@ impl Pool {
         let (mut growth, mut gone) = (0, Vec::new());
         self.memo.clone_from(&decision.memo);
         for action in &decision.actions {
-            assert!(!action.reason.is_empty(), "an action without a reason: {action:?}");
-            self.history.push((self.now, format!("{:?}: {}", action.request, action.reason)));
+            assert!(
+                !action.reason.is_empty(),
+                "an action without a reason: {action:?}"
+            );
+            self.history
+                .push((self.now, format!("{:?}: {}", action.request, action.reason)));
             let mut touch = |eni: u32| assert!(touched.insert(eni), "ENI {eni} asked for twice");
             match &action.request {
                 Request::AttachEni(new) => {
@@ -338,7 +371,10 @@ impl Pool {
                     let code = self.refusal(new.unit, new.blocks);
                     self.note(Operation::AttachEni, None, new.unit, new.blocks, &code);
                     if code.is_empty() {
-                        self.enis.push(ToyEni { since: self.now, blocks: Vec::new() });
+                        self.enis.push(ToyEni {
+                            since: self.now,
+                            blocks: Vec::new(),
+                        });
                         self.fill(self.enis.len() - 1, new.unit, new.blocks);
                     }
                 }
@@ -346,9 +382,19 @@ impl Pool {
                     growth += 1;
                     touch(grow.eni);
                     let free = before.enis[grow.eni as usize].free_slots;
-                    assert!((1..=free).contains(&grow.count), "{} of {free} slots", grow.count);
+                    assert!(
+                        (1..=free).contains(&grow.count),
+                        "{} of {free} slots",
+                        grow.count
+                    );
                     let code = self.refusal(grow.unit, grow.count);
-                    self.note(Operation::Grow, Some(grow.eni), grow.unit, grow.count, &code);
+                    self.note(
+                        Operation::Grow,
+                        Some(grow.eni),
+                        grow.unit,
+                        grow.count,
+                        &code,
+                    );
                     if code.is_empty() {
                         self.fill(grow.eni as usize, grow.unit, grow.count);
                     }
@@ -371,7 +417,13 @@ impl Pool {
                     let blocks = &mut self.enis[release.eni as usize].blocks;
                     blocks.retain(|block| !named.contains(&block.base));
                     let count = named.len() as u32;
-                    self.note(Operation::Release, Some(release.eni), Unit::Address, count, "");
+                    self.note(
+                        Operation::Release,
+                        Some(release.eni),
+                        Unit::Address,
+                        count,
+                        "",
+                    );
                 }
                 Request::DetachEni(eni) => {
                     touch(*eni);
@@ -381,7 +433,10 @@ impl Pool {
                 }
             }
         }
-        assert!(growth <= before.ec2.grow_budget, "budget of growth calls passed");
+        assert!(
+            growth <= before.ec2.grow_budget,
+            "budget of growth calls passed"
+        );
         gone.sort_unstable();
         for place in gone.into_iter().rev() {
             self.enis.remove(place);

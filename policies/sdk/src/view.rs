@@ -8,7 +8,7 @@ use core::ops::{AddAssign, Range};
 use crate::{Eni, EniState, KeepReason, Role, Setting, Snapshot, Unit};
 
 /// A snapshot with a memory for its shape.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct View<'a> {
     /// What the host sent.
     pub snapshot: &'a Snapshot,
@@ -21,13 +21,19 @@ impl<'a> View<'a> {
     }
 
     /// The ENIs in attach order, the primary first.
-    pub fn enis(&self) -> impl DoubleEndedIterator<Item = EniView<'a>> + ExactSizeIterator + use<'a> {
+    pub fn enis(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = EniView<'a>> + ExactSizeIterator + use<'a> {
         let snapshot = self.snapshot;
-        snapshot.enis.iter().enumerate().map(move |(index, eni)| EniView {
-            index: index as u32,
-            eni,
-            snapshot,
-        })
+        snapshot
+            .enis
+            .iter()
+            .enumerate()
+            .map(move |(index, eni)| EniView {
+                index: index as u32,
+                eni,
+                snapshot,
+            })
     }
 
     /// Settings as the operator wrote them.
@@ -80,7 +86,9 @@ impl<'a> EniView<'a> {
         ];
         let known = known.into_iter().min().unwrap_or(0);
         let first = (self.eni.first_block as usize).min(known);
-        let end = first.saturating_add(self.eni.block_count as usize).min(known);
+        let end = first
+            .saturating_add(self.eni.block_count as usize)
+            .min(known);
         first..end
     }
 
@@ -114,7 +122,11 @@ impl<'a> EniView<'a> {
 
     /// Its id, or a word for an ENI that has none yet.
     pub fn name(&self) -> &'a str {
-        if self.eni.id.is_empty() { "a new ENI" } else { &self.eni.id }
+        if self.eni.id.is_empty() {
+            "a new ENI"
+        } else {
+            &self.eni.id
+        }
     }
 }
 
@@ -149,7 +161,11 @@ impl Block {
         Self {
             index: place as u32,
             unit: if single { Unit::Address } else { Unit::Prefix },
-            addresses: if single { 1 } else { snapshot.limits.addresses_per_prefix.max(1) },
+            addresses: if single {
+                1
+            } else {
+                snapshot.limits.addresses_per_prefix.max(1)
+            },
             assigned: lists.assigned[place],
             cooling: lists.cooling[place],
             cooling_until: lists.cooling_until[place],

@@ -1,0 +1,154 @@
+//! Growth: fill the ENIs there are, then attach new ones.
+//!
+//! Must hold: no more calls than the budget; one call for each ENI; stops as soon as the pool is
+//! not low any more, counting what was just planned.
+
+use alloc::format;
+use alloc::string::String;
+
+use onsen_policy_sdk::{Draft, EniView, View, counted};
+
+use crate::brakes::{Allowance, Brakes};
+use crate::pool::Pool;
+use crate::targets::{Targets, count};
+
+/// Plans growth. When it is called for and nothing can be asked for, the reason comes back.
+pub(crate) fn plan<'a>(
+    view: &View<'a>,
+    targets: &Targets,
+    pool: &mut Pool<'a>,
+    draft: &mut Draft,
+) -> Option<String> {
+    let now = view.snapshot.now;
+    if !is_wanted(targets, pool) {
+        return None;
+    }
+    let brakes = Brakes::new(view);
+    let resume = brakes.growth_at(view, targets);
+    if now < resume {
+        return Some(pause(view, draft, resume, "after an error of EC2"));
+    }
+    let mut budget = view.snapshot.ec2.grow_budget;
+    while budget > 0 && is_wanted(targets, pool) {
+        if let Err(why) = step(view, targets, pool, draft, &brakes) {
+            return draft.is_empty().then_some(why);
+        }
+        budget -= 1;
+    }
+    draft
+        .is_empty()
+        .then(|| "the pool is low, but the budget of EC2 calls is used up".into())
+}
+
+/// Whether the pool is low, or pods wait that nothing free or coming will serve.
+fn is_wanted(targets: &Targets, pool: &Pool<'_>) -> bool {
+    let needed = pool.unserved() > 0 && targets.is_below_max_pods(&pool.sums);
+    // A cordoned node gets nothing ahead of demand.
+    needed || (targets.managed && targets.is_low(&pool.sums))
+}
+
+/// One growth step of upstream: more blocks on the first ENI that takes some, else a new ENI.
+fn step(
+    view: &View<'_>,
+    targets: &Targets,
+    pool: &mut Pool<'_>,
+    draft: &mut Draft,
+    brakes: &Brakes<'_>,
+) -> Result<(), String> {
+    let unserved = pool.unserved();
+    let wanted = targets.step(&pool.sums, unserved);
+    let why = match unserved {
+        0 => targets.compare(&pool.sums),
+        some => format!(
+            "{} and {some} pods wait for more",
+            targets.compare(&pool.sums)
+        ),
+    };
+    let mut short_until = None;
+    for line in &pool.lines {
+        let eni = line.eni;
+        if !eni.can_grow() || draft.touches(eni) {
+            continue;
+        }
+        let blocks = match brakes.allowance(eni) {
+            Allowance::All => clamp(wanted, eni),
+            Allowance::One => 1,
+            Allowance::NotBefore(until) => {
+                short_until = Some(short_until.map_or(until, |earlier: u64| earlier.min(until)));
+                continue;
+            }
+        };
+        let more = counted(blocks, targets.unit);
+        draft.grow(
+            eni,
+            targets.unit,
+            blocks,
+            format!("{why}: {more} more on {}.", eni.name()),
+        );
+        pool.expect(i64::from(blocks), targets);
+        return Ok(());
+    }
+    attach(view, targets, pool, draft, brakes, wanted, &why).map_err(|refusal| match short_until {
+        Some(until) => pause(
+            view,
+            draft,
+            until,
+            "the subnet of an ENI is short, and no ENI can be added",
+        ),
+        None => refusal,
+    })
+}
+
+fn clamp(wanted: i64, eni: EniView<'_>) -> u32 {
+    count(wanted).clamp(1, eni.eni.free_slots)
+}
+
+fn attach(
+    view: &View<'_>,
+    targets: &Targets,
+    pool: &mut Pool<'_>,
+    draft: &mut Draft,
+    brakes: &Brakes<'_>,
+    wanted: i64,
+    why: &str,
+) -> Result<(), String> {
+    if pool.enis >= targets.max_enis {
+        return Err(format!(
+            "{why}, but all {} ENIs are attached and full",
+            targets.max_enis
+        ));
+    }
+    let resume = brakes.attach_at();
+    if view.snapshot.now < resume {
+        return Err(pause(
+            view,
+            draft,
+            resume,
+            "EC2 said that no more ENIs can be attached",
+        ));
+    }
+    let subnet = brakes
+        .subnet(view, targets)
+        .map_err(|until| pause(view, draft, until, "no subnet has addresses left"))?;
+    let blocks = count(wanted).clamp(1, targets.slots.max(1));
+    let with = counted(blocks, targets.unit);
+    draft.attach(
+        subnet,
+        targets.unit,
+        blocks,
+        format!("{why}, all ENIs are full: a new ENI with {with}."),
+    );
+    pool.enis += 1;
+    pool.expect(i64::from(blocks), targets);
+    Ok(())
+}
+
+/// Asks to be woken then, and says so.
+fn pause(view: &View<'_>, draft: &mut Draft, until: u64, why: &str) -> String {
+    let wait = until.saturating_sub(view.snapshot.now);
+    draft.wake_after(wait);
+    format!(
+        "the pool is low, but growth rests {} s more: {why}",
+        wait.div_ceil(1_000)
+    )
+}
