@@ -232,6 +232,8 @@ fn the_same_holds_with_legacy_iptables() {
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", SAME, "--nocapture"])
         .env("PATH", format!("{}:{search}", programs.display()))
+        // The usual place is root's.
+        .env("XTABLES_LOCKFILE", programs.join("lock"))
         .output()
         .unwrap();
     std::fs::remove_dir_all(&programs).unwrap();
