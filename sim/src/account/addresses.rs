@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::{
-    Account, ApiError, AttachmentStatus, Cidr, Due, Eni, PREFIX_LEN, Reply, Wanted, latency,
-};
+use super::timeline::Due;
+use super::{Account, ApiError, AttachmentStatus, Cidr, Eni, PREFIX_LEN, Reply, Wanted, latency};
 
 /// What a request for addresses or prefixes comes down to.
 pub(super) struct Picked {

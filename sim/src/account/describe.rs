@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::eni::OLDEST_READ_MS;
 use super::{
     Account, ApiError, Describe, Eni, Instance, InstanceState, InstanceType, InstanceView, Page,
     Reply, Subnet, SubnetView, latency,
@@ -10,8 +11,6 @@ use super::{
 /// How long a page token is good for.
 const PAGE_TOKEN_LIFETIME_MS: u64 = 3_600_000;
 const MAX_FILTER_VALUES: usize = 200;
-/// No view is older than this.
-const MAX_READ_LAG_MS: u64 = 30_000;
 
 /// The values an object has for a filter; none when the listing has no such filter.
 type Values = Option<Vec<String>>;
@@ -23,7 +22,7 @@ impl Account {
         request: &Describe,
     ) -> Result<Reply, ApiError> {
         let lag = latency::draw(&mut self.rng, latency::READ_LAG, self.config.read_lag_scale);
-        let lag = lag.min(MAX_READ_LAG_MS);
+        let lag = lag.min(OLDEST_READ_MS);
         let seen: Vec<Eni> = self
             .history
             .values()

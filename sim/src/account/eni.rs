@@ -114,6 +114,9 @@ impl Eni {
     }
 }
 
+/// No reader sees a state that ended longer ago, but for the metadata, which keeps its own times.
+pub(super) const OLDEST_READ_MS: u64 = 30_000;
+
 /// When a change shows in the instance metadata, in Unix milliseconds; its leaves follow each at its own time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImdsTimes {
@@ -130,6 +133,18 @@ struct Version {
     eni: Option<Eni>,
 }
 
+impl Version {
+    /// Whether every reader has caught up with this version at `now_ms`.
+    fn settled(&self, now_ms: u64) -> bool {
+        let ImdsTimes {
+            listed,
+            blocks,
+            groups,
+        } = self.imds;
+        self.at_ms.max(listed).max(blocks).max(groups) <= now_ms
+    }
+}
+
 /// The recent versions of one ENI, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History(Vec<Version>);
@@ -139,18 +154,16 @@ impl History {
     pub(super) fn push(&mut self, at_ms: u64, imds: ImdsTimes, eni: Option<Eni>) {
         self.0.push(Version { at_ms, imds, eni });
         // Reads are at most this old, and the metadata has caught up with a version when all its times are past.
-        let horizon = at_ms.saturating_sub(60_000);
-        let settled = |it: &Version| {
-            let ImdsTimes {
-                listed,
-                blocks,
-                groups,
-            } = it.imds;
-            it.at_ms.max(listed).max(blocks).max(groups) <= horizon
-        };
-        if let Some(last_settled) = self.0.iter().rposition(settled) {
+        let horizon = at_ms.saturating_sub(OLDEST_READ_MS);
+        if let Some(last_settled) = self.0.iter().rposition(|it| it.settled(horizon)) {
             self.0.drain(..last_settled);
         }
+    }
+
+    /// Whether the ENI is gone in everybody's eyes.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        let last = self.0.last();
+        last.is_none_or(|it| it.eni.is_none() && it.settled(now_ms.saturating_sub(OLDEST_READ_MS)))
     }
 
     /// The ENI as a reader sees it whose view was taken at `at_ms`.

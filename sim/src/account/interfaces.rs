@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::eni::ImdsTimes;
+use super::timeline::Due;
 use super::types::LARGEST_IPV4_LIMIT;
 use super::{
-    Account, ApiError, Attachment, AttachmentStatus, Cidr, CreateEni, Due, Eni, EniChange,
-    EniStatus, InstanceState, Reply, id, latency,
+    Account, ApiError, Attachment, AttachmentStatus, Cidr, CreateEni, Eni, EniChange, EniStatus,
+    InstanceState, Reply, id, latency,
 };
 
 /// How long a client token is remembered.
@@ -167,6 +168,7 @@ impl Account {
             groups: gone_ms,
         };
         self.record(now_ms, eni_id, imds, None);
+        self.history.retain(|_, it| !it.is_over(now_ms));
     }
 
     /// `slot` is the network card and the device index on it; the device comes `late_ms` later than usual.

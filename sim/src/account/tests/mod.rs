@@ -1,13 +1,17 @@
-//! What the account promises, by example (`examples`) and under random calls (`random`).
+//! What the account promises: one promise of EC2 per test, and what must hold under random calls (`random`).
 
-mod examples;
+mod addresses;
+mod calls;
+mod enis;
 mod random;
+mod views;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::{
-    Account, Answer, ApiError, Call, Config, CreateEni, Eni, NodeConfig, Reply, Request,
-    SubnetConfig, Wanted,
+    Account, Answer, ApiError, Call, Cidr, Config, CreateEni, Describe, Eni, NodeConfig, Page,
+    Reply, Request, SubnetConfig, Wanted,
 };
 
 /// An account and its clock.
@@ -140,5 +144,52 @@ fn assign(eni_id: &str, wanted: Wanted) -> Request {
         eni_id: eni_id.to_owned(),
         wanted,
         allow_reassignment: false,
+    }
+}
+
+fn detach(attachment_id: &str) -> Request {
+    Request::DetachNetworkInterface {
+        attachment_id: attachment_id.to_owned(),
+    }
+}
+
+fn delete(eni_id: &str) -> Request {
+    Request::DeleteNetworkInterface {
+        eni_id: eni_id.to_owned(),
+    }
+}
+
+fn unassign(eni_id: &str, addresses: Vec<Ipv4Addr>, prefixes: Vec<Cidr>) -> Request {
+    Request::UnassignPrivateIpAddresses {
+        eni_id: eni_id.to_owned(),
+        addresses,
+        prefixes,
+    }
+}
+
+fn assigned(reply: Reply) -> (Vec<Ipv4Addr>, Vec<Cidr>) {
+    match reply {
+        Reply::Assigned {
+            addresses,
+            prefixes,
+            ..
+        } => (addresses, prefixes),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn enis(reply: Reply) -> (Vec<String>, Option<String>) {
+    match reply {
+        Reply::Enis(Page { items, next_token }) => {
+            (items.into_iter().map(|it| it.id).collect(), next_token)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn filter(name: &str, value: &str) -> Describe {
+    Describe {
+        filters: vec![(name.to_owned(), vec![value.to_owned()])],
+        ..Describe::default()
     }
 }
