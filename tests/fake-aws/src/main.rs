@@ -42,9 +42,28 @@ use crate::fabric::{INTERNET, LINK_LOCAL, ROUTER};
 use crate::topology::{Topology, TopologyError};
 use crate::world::{EC2_PORT, World, WorldError, unix_ms};
 
+const HELP: &str = r#"THE TOPOLOGY, with its defaults; only `nodes` must be given:
+  {"region": "eu-west-1", "zone": "eu-west-1a", "vpc_cidr": "10.0.0.0/16",
+   "subnets": [{"cidr": "10.0.0.0/24", "zone": null, "tags": {}}],
+   "nodes": [{"name": "node-1", "instance_type": "m5.large", "subnet": 0}]}
+
+THE CONTROL SOCKET speaks HTTP and JSON:
+  GET /_state     ENIs, subnets, calls by action and node, dropped packets, faults that are on
+  GET /_log       the last 1000 EC2 calls
+  POST /_fault    switch a fault on; all but `name` may be left out:
+                  {"name": "reply-lost", "operation": "AssignPrivateIpAddresses", "node": "node-1",
+                   "count": 1, "probability": 0.5, "duration_ms": 60000, "delay_ms": 30000}
+  DELETE /_fault  switch all faults off
+
+FAULTS, and when in a call's life they act:
+  throttle, denied, internal-error   before it has any effect
+  internal-error-applied, reply-lost, slow-reply (by delay_ms)   after it has taken effect
+  subnet-exhausted, prefix-fragmented   in place of what Create and Assign would get
+  attach-device-late (by delay_ms)   long after an Attach"#;
+
 /// An AWS account on one machine: the EC2 Query API, instance metadata and a VPC of network namespaces.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_long_help = HELP)]
 struct Arguments {
     /// What to build: a JSON file
     #[arg(long)]

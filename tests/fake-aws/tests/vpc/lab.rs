@@ -206,10 +206,14 @@ impl Lab {
     }
 
     /// Whether `target` answers a packet that a node sends from `source`.
-    pub(crate) fn pings(&self, node: &str, source: &str, target: &str) -> bool {
-        let mut command = Netns::existing(node).command("ping");
-        command.args(["-n", "-q", "-c", "1", "-W", "1", "-I", source, target]);
-        command.output().unwrap().status.success()
+    pub(crate) fn reaches(&self, node: &str, source: &str, target: &str) -> bool {
+        // Long, since it only takes that long when the answer is no.
+        ping(node, source, target, "10")
+    }
+
+    /// Whether `target` is silent to what a node sends from `source`.
+    pub(crate) fn is_cut_off(&self, node: &str, source: &str, target: &str) -> bool {
+        !ping(node, source, target, "1")
     }
 
     pub(crate) fn links(&self, node: &str) -> Vec<Link> {
@@ -239,6 +243,12 @@ impl Drop for Lab {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+fn ping(node: &str, source: &str, target: &str, wait_s: &str) -> bool {
+    let mut command = Netns::existing(node).command("ping");
+    command.args(["-n", "-q", "-c", "1", "-W", wait_s, "-I", source, target]);
+    command.output().unwrap().status.success()
 }
 
 fn command(directory: &tempfile::TempDir, control: &str) -> Command {

@@ -227,24 +227,27 @@ fn packets_flow_only_for_those_who_hold_the_address() {
                 &secondary,
                 &in_prefix,
             ] {
-                assert!(lab.pings("node-0", source, &target), "{source} to {target}");
-                assert!(lab.pings(node, &target, source), "{target} to {source}");
+                assert!(
+                    lab.reaches("node-0", source, &target),
+                    "{source} to {target}"
+                );
+                assert!(lab.reaches(node, &target, source), "{target} to {source}");
             }
             let before = lab.dropped(&eni);
             assert!(
-                !lab.pings("node-0", stranger, &target),
+                lab.is_cut_off("node-0", stranger, &target),
                 "{stranger} to {target}"
             );
             assert!(lab.dropped(&eni) > before, "the drop is not counted");
             assert!(
-                !lab.pings(node, &target, stranger),
+                lab.is_cut_off(node, &target, stranger),
                 "{target} to {stranger}"
             );
         }
         // Only a primary has a way to the internet.
         let internet = text(&lab.ready, "/internet_address");
-        assert!(lab.pings("node-0", &lab.node("node-0", "primary_address"), &internet));
-        assert!(!lab.pings("node-0", &secondary, &internet));
+        assert!(lab.reaches("node-0", &lab.node("node-0", "primary_address"), &internet));
+        assert!(lab.is_cut_off("node-0", &secondary, &internet));
 
         let unassign = format!(
             "Action=UnassignPrivateIpAddresses&NetworkInterfaceId={eni}&PrivateIpAddress.1={secondary}"
@@ -252,9 +255,9 @@ fn packets_flow_only_for_those_who_hold_the_address() {
         assert_eq!(lab.ec2("node-0", &unassign).status, 200);
         let target = lab.node("node-1", "primary_address");
         wait("the address to go", || {
-            (!lab.pings("node-0", &secondary, &target)).then_some(())
+            (lab.is_cut_off("node-0", &secondary, &target)).then_some(())
         });
-        assert!(lab.pings("node-0", &in_prefix, &target));
+        assert!(lab.reaches("node-0", &in_prefix, &target));
         lab.no_fabric_errors();
     });
 }
@@ -282,14 +285,14 @@ fn an_address_given_to_a_second_eni_is_delivered_there() {
             );
         }
         let from = lab.node("node-2", "primary_address");
-        assert!(lab.pings("node-2", &from, &moving));
+        assert!(lab.reaches("node-2", &from, &moving));
         lab.run(
             "node-0",
             "ip",
             &["addr", "del", &format!("{moving}/32"), "dev", "eth0"],
         );
         assert!(
-            !lab.pings("node-2", &from, &moving),
+            lab.is_cut_off("node-2", &from, &moving),
             "node-1 answers for an address it does not hold yet"
         );
         let taken = assign(&second, &format!("PrivateIpAddress.1={moving}"));
@@ -305,7 +308,7 @@ fn an_address_given_to_a_second_eni_is_delivered_there() {
             .status,
             200
         );
-        assert!(lab.pings("node-2", &from, &moving));
+        assert!(lab.reaches("node-2", &from, &moving));
         lab.no_fabric_errors();
     });
 }
