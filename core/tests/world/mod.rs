@@ -444,6 +444,14 @@ impl World {
         self.note(&format!("> {event:?}"));
         let effects = self.node.handle(event, self.now);
         self.perform(effects);
+        // A time that has passed would make the daemon spin.
+        let wake = self.node.next_wake();
+        assert!(
+            wake.is_none_or(|at| at > self.now),
+            "{}\nat {} the node wants to be woken at {wake:?}",
+            self.tail(),
+            self.now
+        );
     }
 
     fn note(&mut self, line: &str) {
