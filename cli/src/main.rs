@@ -1,1 +1,153 @@
-fn main() {}
+//! `onsen`: looks at a live node and checks a policy before it is used.
+//!
+//! In: a command and where the daemon answers. Out: a table for people or JSON for programs on
+//! stdout; exit code 1 with one clear sentence on stderr when something cannot be told.
+//! What must hold: it changes nothing; it never links the daemon.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")
+)]
+
+mod check;
+mod client;
+mod documents;
+mod error;
+mod table;
+mod views;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use serde_json::Value;
+
+use client::Endpoint;
+use error::CliError;
+
+const EXAMPLES: &str = "\
+Examples:
+  onsen status
+  onsen pods --format json
+  onsen enis --endpoint unix:/run/onsen/status.sock
+  onsen policy check my-policy.wasm
+  onsen completions bash > /etc/bash_completion.d/onsen";
+
+#[derive(Parser)]
+#[command(version, about = "Looks at a live Onsen node and checks policies", after_help = EXAMPLES)]
+struct Arguments {
+    /// Where the daemon answers: http://HOST:PORT or unix:PATH
+    #[arg(
+        long,
+        global = true,
+        env = "ONSEN_ENDPOINT",
+        default_value = "http://127.0.0.1:61679"
+    )]
+    endpoint: Endpoint,
+    /// For people or for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Aligned columns
+    Table,
+    /// The daemon's document as it is
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The node at a glance: policy, pool, EC2 calls, last decision, reports
+    Status,
+    /// Pods with their addresses and ENIs
+    Pods,
+    /// ENIs with their blocks
+    Enis,
+    /// What the policy decided lately, and why
+    Decisions,
+    /// Look at a policy
+    #[command(subcommand)]
+    Policy(PolicyTask),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  onsen completions zsh > ~/.zfunc/_onsen")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Subcommand)]
+enum PolicyTask {
+    /// Would a node take this component? Exit code 1 and a reason when not
+    #[command(after_help = "Example:\n  onsen policy check policies/built/prefix-frugal.wasm")]
+    Check {
+        /// A Wasm component
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = perform(&arguments).and_then(|text| print(&text));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("onsen: {}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(arguments: &Arguments) -> Result<String, CliError> {
+    let json = arguments.format == Format::Json;
+    let ask = |path| client::get(&arguments.endpoint, path);
+    match &arguments.command {
+        Task::Status => show(json, &ask("/onsen/v1/status")?, views::status),
+        Task::Pods => show(json, &ask("/onsen/v1/pods")?, |pods: &Vec<_>| {
+            views::pods(pods, views::now())
+        }),
+        Task::Enis => show(json, &ask("/onsen/v1/enis")?, |enis: &Vec<_>| {
+            views::enis(enis)
+        }),
+        Task::Decisions => show(json, &ask("/onsen/v1/decisions")?, |decisions: &Vec<_>| {
+            views::decisions(decisions, views::now())
+        }),
+        Task::Policy(PolicyTask::Check { file }) => check::check(file, json),
+        Task::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "onsen", &mut script);
+            Ok(String::from_utf8_lossy(&script).into_owned())
+        }
+    }
+}
+
+/// A document as it is, or as the table that `view` makes of it.
+fn show<T: serde::de::DeserializeOwned>(
+    json: bool,
+    text: &str,
+    view: impl FnOnce(&T) -> String,
+) -> Result<String, CliError> {
+    let unreadable = |source| CliError::Unreadable {
+        text: text.to_owned(),
+        source,
+    };
+    if json {
+        let value: Value = serde_json::from_str(text).map_err(unreadable)?;
+        return Ok(format!("{value:#}\n"));
+    }
+    Ok(view(&serde_json::from_str(text).map_err(unreadable)?))
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // `onsen pods | head` closes the pipe early: that is not a failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(CliError::Output),
+    }
+}

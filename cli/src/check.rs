@@ -1,0 +1,161 @@
+//! `onsen policy check`: loads a component exactly as a node would, and tells what it is.
+
+use std::path::Path;
+
+use onsen_policy_runner::{CONTRACT, Engine, Limits, Policy, SettingKind, SettingSpec};
+use serde_json::{Value, json};
+
+use crate::error::CliError;
+use crate::table::{pairs, table};
+
+/// What a node would find, or why it would refuse.
+pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
+    let refused = |source| CliError::Policy {
+        path: path.to_owned(),
+        source,
+    };
+    let wasm = std::fs::read(path).map_err(|source| CliError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    // Nothing is kept: a check leaves no compiled code behind.
+    let engine = Engine::new(Limits::default(), None).map_err(CliError::Engine)?;
+    let policy = engine.load(&wasm).map_err(refused)?;
+    let problems = policy.configure(&[]).map_err(refused)?;
+    if let Some(problem) = problems.first() {
+        return Err(CliError::Defaults {
+            path: path.to_owned(),
+            key: problem.key.clone(),
+            message: problem.message.clone(),
+        });
+    }
+    if as_json {
+        let document = document(&policy, wasm.len());
+        return Ok(format!("{document:#}\n"));
+    }
+    Ok(for_people(&policy, wasm.len()))
+}
+
+fn for_people(policy: &Policy, bytes: usize) -> String {
+    let metadata = policy.metadata();
+    let mut text = pairs(&[
+        ("policy", format!("{} {}", metadata.name, metadata.version)),
+        (
+            "about",
+            metadata
+                .doc
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
+        ("world", CONTRACT.to_owned()),
+        ("imports", "nothing but onsen:policy/log".to_owned()),
+        ("digest", policy.digest().to_owned()),
+        ("size", format!("{bytes} bytes")),
+    ]);
+    if !metadata.settings.is_empty() {
+        let rows: Vec<[String; 5]> = metadata.settings.iter().map(row).collect();
+        text.push('\n');
+        text.push_str(&table(
+            ["SETTING", "TYPE", "DEFAULT", "RANGE", "ABOUT"],
+            &rows,
+        ));
+    }
+    text
+}
+
+fn row(setting: &SettingSpec) -> [String; 5] {
+    let range = match (setting.min, setting.max) {
+        (None, None) => String::new(),
+        (min, max) => {
+            let end = |bound: Option<i64>| bound.map_or(String::new(), |number| number.to_string());
+            format!("{}..{}", end(min), end(max))
+        }
+    };
+    [
+        setting.key.clone(),
+        kind(setting.kind).to_owned(),
+        setting.default.clone(),
+        range,
+        setting.doc.clone(),
+    ]
+}
+
+fn document(policy: &Policy, bytes: usize) -> Value {
+    let metadata = policy.metadata();
+    let settings: Vec<Value> = metadata
+        .settings
+        .iter()
+        .map(|setting| {
+            json!({
+                "key": setting.key,
+                "type": kind(setting.kind),
+                "default": setting.default,
+                "min": setting.min,
+                "max": setting.max,
+                "doc": setting.doc,
+            })
+        })
+        .collect();
+    json!({
+        "name": metadata.name,
+        "version": metadata.version,
+        "doc": metadata.doc,
+        "world": CONTRACT,
+        "digest": policy.digest(),
+        "bytes": bytes,
+        "settings": settings,
+    })
+}
+
+fn kind(kind: SettingKind) -> &'static str {
+    match kind {
+        SettingKind::Boolean => "boolean",
+        SettingKind::Integer => "integer",
+        SettingKind::Text => "text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onsen_policy_runner::builtin;
+
+    #[test]
+    fn the_built_in_policies_pass_and_show_their_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in builtin::names() {
+            let path = dir.path().join(name);
+            std::fs::write(&path, builtin::get(name).unwrap()).unwrap();
+            let text = check(&path, false).unwrap();
+            assert!(text.contains(&format!("policy   {name}")), "{text}");
+            assert!(text.contains("sha256:"), "{text}");
+            let document: Value = serde_json::from_str(&check(&path, true).unwrap()).unwrap();
+            assert_eq!(document["name"], *name);
+            assert!(!document["settings"].as_array().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_component_is_refused_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "hello").unwrap();
+        let text = check(&path, false).unwrap_err().chain();
+        assert!(
+            text.contains("notes.txt would be refused: not a Wasm component"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let text = check(Path::new("/nonexistent.wasm"), false)
+            .unwrap_err()
+            .chain();
+        assert!(
+            text.starts_with("cannot read /nonexistent.wasm: "),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,344 @@
+//! What people see of the daemon's documents.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::documents::{Decision, Eni, Pod, Status};
+use crate::table::{pairs, table};
+
+/// Decisions that did nothing are told in numbers, of the others the newest.
+const DECISIONS: usize = 20;
+/// Characters of a sandbox id that tell it apart.
+const ID: usize = 12;
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// `onsen status`.
+pub(crate) fn status(status: &Status) -> String {
+    let now = status.daemon.now;
+    let (node, policy, pool) = (&status.node, &status.policy, &status.pool);
+    let mut lines = vec![
+        (
+            "node",
+            format!(
+                "{} ({}, {}, {}, {})",
+                node.name, node.instance_id, node.instance_type, node.zone, node.primary_address
+            ),
+        ),
+        (
+            "daemon",
+            format!(
+                "onsend {}, process {}, up {}",
+                status.daemon.version,
+                status.daemon.pid,
+                duration(now.saturating_sub(status.daemon.started_at))
+            ),
+        ),
+        (
+            "policy",
+            format!(
+                "{} {} from {}, in force for {}",
+                policy.name,
+                policy.version,
+                policy.reference,
+                duration(now.saturating_sub(policy.since))
+            ),
+        ),
+        ("digest", policy.digest.clone()),
+    ];
+    if !policy.settings.is_empty() {
+        let settings: Vec<String> = policy
+            .settings
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        lines.push(("settings", settings.join(" ")));
+    }
+    if let Some(error) = &policy.last_error {
+        lines.push(("refused", error.clone()));
+    }
+    lines.push((
+        "pool",
+        format!(
+            "{} of {} ENIs, {} addresses ({} prefixes): {} assigned, {} cooling, {} warm; {} pods wait",
+            pool.enis,
+            status.limits.enis,
+            pool.addresses,
+            pool.prefixes,
+            pool.assigned,
+            pool.cooling,
+            pool.warm,
+            pool.waiting
+        ),
+    ));
+    lines.push((
+        "limits",
+        format!(
+            "{} ENIs with {} slots each",
+            status.limits.enis, status.limits.slots_per_eni
+        ),
+    ));
+    let mut calls: Vec<String> = status
+        .ec2
+        .calls
+        .iter()
+        .map(|(action, count)| format!("{action} {count}"))
+        .collect();
+    if pool.in_flight > 0 {
+        calls.push(format!("{} in flight", pool.in_flight));
+    }
+    if pool.throttled_until > now {
+        calls.push(format!(
+            "throttled for {}",
+            duration(pool.throttled_until - now)
+        ));
+    }
+    lines.push(("EC2 calls", or_none(&calls)));
+    let errors: Vec<String> = status
+        .ec2
+        .errors
+        .iter()
+        .flat_map(|(action, codes)| {
+            codes
+                .iter()
+                .map(move |(code, n)| format!("{action} {code} {n}"))
+        })
+        .collect();
+    lines.push(("EC2 errors", or_none(&errors)));
+    if let Some(decision) = &status.last_decision {
+        lines.push(("decided", one_decision(decision, now)));
+    }
+    let mut text = pairs(&lines);
+    if !status.reports.is_empty() {
+        text.push('\n');
+        let rows: Vec<[String; 4]> = status
+            .reports
+            .iter()
+            .map(|report| {
+                [
+                    ago(report.at, now),
+                    report.severity.clone(),
+                    report.code.clone(),
+                    report.message.clone(),
+                ]
+            })
+            .collect();
+        text.push_str(&table(["REPORTED", "SEVERITY", "CODE", "MESSAGE"], &rows));
+    }
+    text
+}
+
+/// `onsen pods`.
+pub(crate) fn pods(pods: &[Pod], now: u64) -> String {
+    let rows: Vec<[String; 6]> = pods
+        .iter()
+        .map(|pod| {
+            [
+                pod.namespace.clone(),
+                pod.name.clone(),
+                pod.address.clone(),
+                pod.eni.clone().unwrap_or_else(|| "gone".to_owned()),
+                pod.container.chars().take(ID).collect(),
+                ago(pod.since, now),
+            ]
+        })
+        .collect();
+    table(
+        ["NAMESPACE", "POD", "ADDRESS", "ENI", "SANDBOX", "SINCE"],
+        &rows,
+    )
+}
+
+/// `onsen enis`.
+pub(crate) fn enis(enis: &[Eni]) -> String {
+    let rows: Vec<[String; 11]> = enis
+        .iter()
+        .map(|eni| {
+            let sum = |count: fn(&crate::documents::Block) -> u32| {
+                eni.blocks.iter().map(count).sum::<u32>().to_string()
+            };
+            let prefixes = eni
+                .blocks
+                .iter()
+                .filter(|block| is_prefix(&block.cidr))
+                .count();
+            [
+                eni.id.clone(),
+                eni.role.clone(),
+                eni.phase.clone(),
+                eni.device_index.to_string(),
+                eni.primary_address.clone(),
+                format!("{}+{prefixes}p", eni.blocks.len() - prefixes),
+                sum(|block| block.assigned),
+                sum(|block| block.cooling),
+                sum(|block| block.free),
+                eni.free_slots.to_string(),
+                eni.keep.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let mut text = table(
+        [
+            "ENI",
+            "ROLE",
+            "PHASE",
+            "INDEX",
+            "PRIMARY",
+            "BLOCKS",
+            "ASSIGNED",
+            "COOLING",
+            "WARM",
+            "SLOTS LEFT",
+            "KEPT BECAUSE",
+        ],
+        &rows,
+    );
+    for eni in enis {
+        let blocks: Vec<&str> = eni.blocks.iter().map(|block| block.cidr.as_str()).collect();
+        let blocks = if blocks.is_empty() {
+            "no blocks".to_owned()
+        } else {
+            blocks.join(" ")
+        };
+        let line = format!("\n{} {} {}: {blocks}\n", eni.id, eni.mac, eni.subnet);
+        text.push_str(&line);
+    }
+    text
+}
+
+/// `onsen decisions`: the newest last, as in a log.
+pub(crate) fn decisions(decisions: &[Decision], now: u64) -> String {
+    let mut sorted: Vec<&Decision> = decisions.iter().collect();
+    sorted.sort_by_key(|decision| decision.id);
+    let from = sorted.len().saturating_sub(DECISIONS);
+    let shown = sorted.get(from..).unwrap_or_default();
+    if shown.is_empty() {
+        return "nothing was decided yet\n".to_owned();
+    }
+    let mut lines = Vec::new();
+    for decision in shown {
+        lines.push(one_decision(decision, now));
+        let accepted = decision.accepted.iter();
+        lines.extend(accepted.map(|action| format!("    do    {action}")));
+        let dropped = decision.dropped.iter();
+        lines.extend(dropped.map(|it| format!("    drop  {}: {}", it.action, it.why)));
+    }
+    if from > 0 {
+        lines.push(format!("({from} older ones: --format json)"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn one_decision(decision: &Decision, now: u64) -> String {
+    let fallback = decision
+        .fallback
+        .as_ref()
+        .map_or(String::new(), |why| format!(" [{why}]"));
+    format!(
+        "{} ago, #{} by {} on {} in {} us: {}{fallback}",
+        duration(now.saturating_sub(decision.at)),
+        decision.id,
+        decision.decider,
+        decision.trigger,
+        decision.micros,
+        decision.reason
+    )
+}
+
+fn is_prefix(cidr: &str) -> bool {
+    cidr.split_once('/')
+        .is_some_and(|(_, length)| !matches!(length, "32" | "128"))
+}
+
+fn or_none(items: &[String]) -> String {
+    if items.is_empty() {
+        "none".to_owned()
+    } else {
+        items.join(", ")
+    }
+}
+
+fn ago(at: u64, now: u64) -> String {
+    format!("{} ago", duration(now.saturating_sub(at)))
+}
+
+/// A length of time in its largest unit that is not zero.
+fn duration(millis: u64) -> String {
+    let seconds = millis / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_their_largest_unit() {
+        for (millis, expected) in [
+            (0, "0 s"),
+            (59_999, "59 s"),
+            (60_000, "1 min"),
+            (7_200_000, "2 h"),
+            (200_000_000, "2 d"),
+        ] {
+            assert_eq!(duration(millis), expected);
+        }
+    }
+
+    #[test]
+    fn a_node_is_told_at_a_glance() {
+        let text = include_str!("../testdata/status.json");
+        let status: Status = serde_json::from_str(text).unwrap();
+        let shown = super::status(&status);
+        for part in [
+            "node-1 (i-1, m5.large, eu-west-1a, 10.0.0.10)",
+            "up 1 min",
+            "default-warm-eni 0.1.0 from builtin:default-warm-eni",
+            "WARM_ENI_TARGET=1",
+            "2 of 3 ENIs, 18 addresses (0 prefixes): 10 assigned, 1 cooling, 7 warm; 0 pods wait",
+            "AssignPrivateIpAddresses 2, CreateNetworkInterface 1, 1 in flight, throttled for 4 s",
+            "CreateNetworkInterface UnauthorizedOperation 1",
+            "#7 by chosen on demand in 42 us: 7 warm of 9 wanted",
+            "ec2-denied",
+        ] {
+            assert!(shown.contains(part), "{part} is not in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn decisions_come_in_order_with_what_was_dropped() {
+        let text = r#"[
+            {"id":2,"at":1000,"trigger":"timer","decider":"built-in","reason":"b","fallback":"trap","accepted":[],"dropped":[{"action":"detach eni-1","why":"pods"}],"pressure":0,"micros":1,"fuel":1},
+            {"id":1,"at":1000,"trigger":"start","decider":"chosen","reason":"a","fallback":null,"accepted":["attach an ENI"],"dropped":[],"pressure":0,"micros":1,"fuel":1}
+        ]"#;
+        let list: Vec<Decision> = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            decisions(&list, 3000),
+            "2 s ago, #1 by chosen on start in 1 us: a\n    do    attach an ENI\n\
+             2 s ago, #2 by built-in on timer in 1 us: b [trap]\n    drop  detach eni-1: pods\n"
+        );
+    }
+
+    #[test]
+    fn prefixes_and_addresses_are_counted_apart() {
+        let text = r#"[{"id":"eni-1","role":"primary","phase":"ready","card":0,"device_index":0,"subnet":"subnet-1","mac":"02:00:00:00:00:01","primary_address":"10.0.0.10","since":1,"free_slots":7,"keep":"primary","blocks":[
+            {"cidr":"10.0.0.16/28","assigned":3,"cooling":1,"free":12,"hold":""},
+            {"cidr":"10.0.0.5/32","assigned":1,"cooling":0,"free":0,"hold":""}]}]"#;
+        let list: Vec<Eni> = serde_json::from_str(text).unwrap();
+        let shown = enis(&list);
+        assert!(shown.contains("1+1p    4         1        12"), "{shown}");
+        assert!(
+            shown.contains("subnet-1: 10.0.0.16/28 10.0.0.5/32"),
+            "{shown}"
+        );
+    }
+}
