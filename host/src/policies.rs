@@ -147,9 +147,10 @@ impl Watcher {
 
     /// The first choice. When it cannot run, the built-in default does, and the text says why.
     pub(crate) fn first(&mut self) -> (Chosen, Option<String>) {
-        match self.look(None) {
-            Some(News::Changed(chosen)) => (chosen, None),
-            Some(News::Refused(why)) => {
+        let wanted = self.read();
+        match self.try_out(wanted, None) {
+            News::Changed(chosen) => (chosen, None),
+            News::Refused(why) => {
                 self.running = Some(self.built_in());
                 let chosen = Chosen {
                     policy: self.built_in(),
@@ -158,25 +159,25 @@ impl Watcher {
                 };
                 (chosen, Some(why))
             }
-            None => unreachable!("the first look has nothing to compare with"),
         }
     }
 
     /// What is new, if anything. Blocks while it compiles.
     fn look(&mut self, last: Option<&Snapshot>) -> Option<News> {
         let wanted = self.read();
-        if self.tried.as_ref() == Some(&wanted) {
-            return None;
-        }
+        let is_new = self.tried.as_ref() != Some(&wanted);
+        is_new.then(|| self.try_out(wanted, last))
+    }
+
+    fn try_out(&mut self, wanted: Result<Wanted, String>, last: Option<&Snapshot>) -> News {
         self.tried = Some(wanted.clone());
-        let made = wanted.and_then(|wanted| self.make(wanted, last));
-        Some(match made {
+        match wanted.and_then(|wanted| self.make(wanted, last)) {
             Ok(chosen) => {
                 self.running = Some(Arc::clone(&chosen.policy));
                 News::Changed(chosen)
             }
             Err(why) => News::Refused(why),
-        })
+        }
     }
 
     fn read(&self) -> Result<Wanted, String> {
@@ -332,5 +333,86 @@ mod tests {
         fs::write(&path, r#"{"polcy":"builtin:a"}"#).unwrap();
         let why = read_file(&path).unwrap_err();
         assert!(why.contains("polcy") && why.contains("builtin:NAME"), "{why}");
+    }
+
+    fn watcher(file: &Path) -> Watcher {
+        let file = file.to_str().unwrap().to_owned();
+        let settings = Settings::read(&|name| match name {
+            "ONSEN_POLICY_FILE" => Some(file.clone()),
+            "WARM_IP_TARGET" => Some("5".into()),
+            _ => None,
+        });
+        // Fails with what to run when the policies were not built.
+        Watcher::new(&settings.unwrap()).unwrap()
+    }
+
+    fn changed(news: Option<News>) -> Chosen {
+        match news {
+            Some(News::Changed(chosen)) => chosen,
+            Some(News::Refused(why)) => panic!("refused: {why}"),
+            None => panic!("nothing new"),
+        }
+    }
+
+    fn refused(news: Option<News>) -> String {
+        match news {
+            Some(News::Refused(why)) => why,
+            Some(News::Changed(chosen)) => panic!("{} was taken", chosen.reference),
+            None => panic!("nothing new"),
+        }
+    }
+
+    #[test]
+    fn the_file_swaps_the_policy_and_its_settings_and_what_is_bad_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.json");
+        let mut watcher = watcher(&file);
+        let (first, why) = watcher.first();
+        assert_eq!((first.reference.to_string(), why), ("builtin:default-warm-eni".into(), None));
+        assert_eq!(first.settings["WARM_IP_TARGET"], "5");
+        assert!(watcher.look(None).is_none(), "nothing changed");
+
+        fs::write(&file, r#"{"policy":"builtin:prefix-frugal"}"#).unwrap();
+        let second = changed(watcher.look(None));
+        assert_eq!(second.reference.to_string(), "builtin:prefix-frugal");
+        assert_ne!(second.policy.digest(), first.policy.digest());
+
+        let component = directory.path().join("p.wasm");
+        fs::write(&component, b"no component").unwrap();
+        fs::write(&file, format!(r#"{{"policy":"file:{}"}}"#, component.display())).unwrap();
+        let why = refused(watcher.look(None));
+        assert!(why.contains("not a Wasm component"), "{why}");
+        assert!(watcher.look(None).is_none(), "a bad one is not tried twice");
+
+        // The same path with other bytes is news.
+        fs::write(&component, builtin::get(DEFAULT).unwrap()).unwrap();
+        let third = changed(watcher.look(None));
+        assert_eq!(third.policy.digest(), first.policy.digest());
+
+        fs::write(&file, r#"{"settings":{"ENABLE_PREFIX_DELEGATION":true,"WARM_IP_TARGET":7}}"#).unwrap();
+        let fourth = changed(watcher.look(None));
+        assert_eq!(fourth.settings["WARM_IP_TARGET"], "7");
+        assert_eq!((fourth.unit(true), fourth.unit(false)), (Unit::Prefix, Unit::Address));
+    }
+
+    #[test]
+    fn a_setting_of_the_file_that_the_policy_does_not_take_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.json");
+        let mut watcher = watcher(&file);
+        watcher.first();
+        fs::write(&file, r#"{"settings":{"WARM_IP_TARGET":"many"}}"#).unwrap();
+        let why = refused(watcher.look(None));
+        assert!(why.contains("WARM_IP_TARGET"), "{why}");
+    }
+
+    #[test]
+    fn a_first_choice_that_cannot_run_leaves_the_node_with_the_default() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.json");
+        fs::write(&file, r#"{"policy":"builtin:absent"}"#).unwrap();
+        let (chosen, why) = watcher(&file).first();
+        assert_eq!(chosen.reference.to_string(), "builtin:default-warm-eni");
+        assert!(why.unwrap().contains("absent"));
     }
 }

@@ -182,12 +182,13 @@ async fn patiently<T, E: Display>(what: &str, mut attempt: impl AsyncFnMut() -> 
     }
 }
 
-/// One client for all of AWS. Where both services are plain HTTP, as in a test bed, it needs no root
-/// certificates, which such a machine may lack.
+/// One client for all of AWS. Where EC2 is plain HTTP, as in a test bed, it needs no root certificates,
+/// which such a machine may lack.
 fn http_client(settings: &Settings) -> SharedHttpClient {
-    let plain = |endpoint: &Option<String>| endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
+    let plain = |endpoint: &Option<String>| endpoint.as_ref().map(|url| url.starts_with("http://"));
     let builder = aws_smithy_http_client::Builder::new();
-    if plain(&settings.ec2_endpoint) && plain(&settings.imds_endpoint) {
+    // IMDS is plain unless an endpoint says otherwise.
+    if plain(&settings.ec2_endpoint) == Some(true) && plain(&settings.imds_endpoint) != Some(false) {
         builder.build_http()
     } else {
         builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
