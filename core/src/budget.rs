@@ -20,6 +20,12 @@ pub(crate) fn is_throttling(code: &str) -> bool {
     )
 }
 
+/// Whether all calls had better rest for a while: EC2 throttles, or the call never left (no route,
+/// no credentials).
+pub(crate) fn asks_for_rest(code: &str) -> bool {
+    is_throttling(code) || matches!(code, "Unreachable" | "NotSent")
+}
+
 /// EC2's words for "the subnet has none left".
 pub(crate) fn is_shortage(code: &str, message: &str) -> bool {
     matches!(code, "InsufficientFreeAddressesInSubnet" | "InsufficientCidrBlocks")

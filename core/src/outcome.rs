@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::budget::{is_denial, is_shortage, is_throttling};
+use crate::budget::{asks_for_rest, is_denial, is_shortage};
 use crate::cidr::{Cidr, Unit};
 use crate::effect::{Ec2Request, Effect, Severity};
 use crate::event::{Attachment, Ec2Gave, Ec2Outcome, EniFacts};
@@ -96,7 +96,7 @@ impl Node {
         match &outcome {
             Ec2Outcome::Done(_) => self.throttle.relief(),
             Ec2Outcome::Refused { code, message } => {
-                if is_throttling(code) || code == "Unreachable" {
+                if asks_for_rest(code) {
                     self.throttle.strike(now);
                 } else if is_denial(code) {
                     let message = format!("EC2 refuses {}: {code}: {message}", request.action());
@@ -299,7 +299,7 @@ impl Node {
             Ec2Outcome::Refused { code, message } => {
                 eni.tries += 1;
                 let again = eni.tries < MAX_TRIES;
-                if is_throttling(&code) || code == "Unreachable" {
+                if asks_for_rest(&code) {
                     return;
                 }
                 if code == "InvalidNetworkInterface.InUse" {
@@ -339,7 +339,7 @@ impl Node {
                 }
             }
             Ec2Outcome::Refused { code, message } => {
-                if is_throttling(&code) || code == "Unreachable" {
+                if asks_for_rest(&code) {
                     return;
                 }
                 eni.tries += 1;
@@ -370,7 +370,7 @@ impl Node {
                 eni.retry_at = now + pause;
             }
             Ec2Outcome::Refused { code, message } => {
-                if is_throttling(&code) || code == "Unreachable" {
+                if asks_for_rest(&code) {
                     return;
                 }
                 if code.ends_with(".NotFound") || code == "IncorrectState" {
