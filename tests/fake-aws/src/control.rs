@@ -52,7 +52,14 @@ pub(crate) async fn handle(world: Arc<World>, request: Request<Incoming>) -> Ans
 }
 
 fn parse(body: &[u8]) -> Result<Fault, String> {
-    serde_json::from_slice(body).map_err(|error| format!("not a fault: {error}"))
+    let fault: Fault =
+        serde_json::from_slice(body).map_err(|error| format!("not a fault: {error}"))?;
+    match fault.probability {
+        Some(chance) if !(0.0..=1.0).contains(&chance) => {
+            Err(format!("a probability of {chance} is not between 0 and 1"))
+        }
+        _ => Ok(fault),
+    }
 }
 
 fn answer(status: u16, value: &Value) -> Response<Full<Bytes>> {

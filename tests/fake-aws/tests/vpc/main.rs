@@ -364,10 +364,14 @@ fn requests_are_checked_counted_and_logged_and_faults_come_and_go() {
         assert_eq!(lab.ec2("node-1", "Action=DescribeSubnets").status, 200);
         lab.control("DELETE", "/_fault", "").unwrap();
         assert_eq!(lab.ec2("node-0", &tag).status, 200);
-        assert!(
-            lab.control("POST", "/_fault", r#"{"name":"no-such"}"#)
-                .is_err()
-        );
+        for bad in [
+            r#"{"name":"no-such"}"#,
+            r#"{"name":"denied","count":-1}"#,
+            r#"{"name":"denied","probability":2}"#,
+            "{",
+        ] {
+            assert!(lab.control("POST", "/_fault", bad).is_err(), "{bad}");
+        }
 
         let log: Value = serde_json::from_str(&lab.control("GET", "/_log", "").unwrap()).unwrap();
         let seen: Vec<(String, String)> = log
