@@ -1,6 +1,6 @@
 //! The account in real time: one model, the log of its calls, and the thread that makes the network follow it.
 //!
-//! Doors call [`World::call`] and answer after the latency it gives. The fabric's thread sleeps until the model's
+//! Doors call the model through [`World::state`] and answer after the latency it gives. The fabric's thread sleeps until the model's
 //! next event; a door that is about to answer has it catch up first ([`World::settle`]), so that what a reply
 //! promises is true when the reply arrives.
 
