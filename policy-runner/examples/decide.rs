@@ -69,7 +69,7 @@ fn node(enis: u32, slots: u32, blocks: u32, pods: u32) -> Snapshot {
         }],
         ..Snapshot::default()
     };
-    snapshot.node.instance_type = "m5.large".to_owned();
+    "m5.large".clone_into(&mut snapshot.node.instance_type);
     snapshot.node.schedulable = true;
     snapshot.ec2.grow_budget = 4;
     snapshot.ec2.release_budget = 4;

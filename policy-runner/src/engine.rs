@@ -18,8 +18,10 @@ use crate::call::Call;
 use crate::error::PolicyError;
 use crate::policy::Policy;
 
-/// The epoch moves this often within one deadline, so a call may overrun it by an eighth.
+/// The epoch moves this often within one deadline.
 const TICKS_PER_DEADLINE: u32 = 8;
+/// Ticks a call may see. The first may come at once, so the deadline is met or overrun by a tick.
+pub(crate) const TICKS_PER_CALL: u64 = TICKS_PER_DEADLINE as u64 + 1;
 
 /// What one call of a policy may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +77,6 @@ pub(crate) struct Shared {
     pub(crate) cache: Option<Cache>,
     /// The ticker ends when this is dropped.
     _ticker: Sender<()>,
-}
-
-impl Shared {
-    /// Epoch ticks until the deadline, counted from now.
-    pub(crate) fn deadline_ticks(&self) -> u64 {
-        // The tick under way may end at once.
-        u64::from(TICKS_PER_DEADLINE) + 1
-    }
 }
 
 impl Engine {

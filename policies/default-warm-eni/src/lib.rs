@@ -21,7 +21,7 @@ mod targets;
 use alloc::format;
 use alloc::string::String;
 
-use onsen_policy_sdk::{Decision, Draft, Family, Metadata, Placement, Policy, Unit, View};
+use onsen_policy_sdk::{Decision, Draft, Family, Metadata, Placement, Policy, View, ipv6};
 
 use pool::Pool;
 use targets::Targets;
@@ -59,7 +59,7 @@ pub fn decide(view: &View<'_>) -> Decision {
         );
     }
     if view.snapshot.node.family == Family::Ipv6 {
-        return one_prefix_each(view, draft);
+        return ipv6::one_prefix_each(view);
     }
     let targets = Targets::read(view);
     let mut pool = Pool::measure(view, &targets);
@@ -101,28 +101,6 @@ pub fn decide(view: &View<'_>) -> Decision {
 
 fn keep_memo(view: &View<'_>, draft: &mut Draft) {
     draft.remember(view.snapshot.memo.clone());
-}
-
-/// IPv6: one /80 on each ENI is more than any node can use; warm targets play no part.
-fn one_prefix_each(view: &View<'_>, mut draft: Draft) -> Decision {
-    let budget = view.snapshot.ec2.grow_budget as usize;
-    let bare = view
-        .enis()
-        .filter(|eni| eni.can_grow() && eni.eni.block_count == 0);
-    for eni in bare.take(budget) {
-        draft.grow(
-            eni,
-            Unit::Prefix,
-            1,
-            format!("{} has no /80 yet: 1 prefix.", eni.name()),
-        );
-    }
-    let reason = if draft.is_empty() {
-        "Each ENI has its /80."
-    } else {
-        "An ENI lacks its /80."
-    };
-    draft.finish(Placement::Pack, reason.into())
 }
 
 #[cfg(test)]

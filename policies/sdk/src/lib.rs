@@ -15,6 +15,7 @@
 extern crate alloc;
 
 mod draft;
+pub mod ipv6;
 pub mod outcomes;
 pub mod settings;
 pub mod testing;
