@@ -77,6 +77,12 @@ impl Netns {
         })
     }
 
+    /// Removes it now; the kernel takes its links along.
+    pub fn remove(&mut self) -> Result<()> {
+        self.owned = false;
+        tool("ip", &["netns", "delete", &self.name]).map(drop)
+    }
+
     /// True when one echo request to `address` is answered.
     pub fn can_ping(&self, address: std::net::IpAddr) -> Result<bool> {
         let mut command = self.command("ping");
