@@ -142,7 +142,7 @@ impl Ec2 {
             Ec2Request::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
         };
         let outcome = result.map_or_else(|failure| failure, Ec2Outcome::Done);
-        self.note(request.action(), &outcome, started, &format!("{request:?}"));
+        self.note(request.action(), &outcome, started, &outcome::request_text(request));
         outcome
     }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use aws_config::imds::Client;
 use aws_config::provider_config::ProviderConfig;
 use aws_sdk_ec2::config::SharedHttpClient;
-use aws_sdk_ec2::error::DisplayErrorContext;
 use onsen_core::ids::{EniId, Mac, SubnetId};
+
+use crate::text::chain;
 
 /// What the node is.
 #[derive(Clone, Debug)]
@@ -161,7 +162,7 @@ impl Imds {
             }
             Err(error) => Err(ImdsError::Get {
                 path: path.into(),
-                why: DisplayErrorContext(error).to_string(),
+                why: chain(&error),
             }),
         }
     }

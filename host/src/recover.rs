@@ -25,13 +25,13 @@ pub(crate) fn key_of_link(link: &str) -> SandboxKey {
     }
 }
 
-/// What the kernel leads to a pod.
+/// What the kernel has for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodLink {
     /// The pod's address.
     pub(crate) address: IpAddr,
-    /// Its link on the host.
-    pub(crate) link: String,
+    /// The link that leads to it; absent when only rules are left of the pod.
+    pub(crate) link: Option<String>,
 }
 
 /// What the core starts from.
@@ -41,12 +41,16 @@ pub(crate) struct Recovered {
     pub(crate) saved: Saved,
     /// Whose sandboxes are no longer on the node.
     pub(crate) gone: BTreeSet<SandboxKey>,
+    /// Addresses of pods that left rules and nothing else: nobody holds them.
+    pub(crate) stale: BTreeSet<IpAddr>,
+    /// True when allocations were added that the checkpoint did not have.
+    pub(crate) rebuilt: bool,
     /// For people.
     pub(crate) remarks: Vec<String>,
 }
 
-/// Holds the checkpoint against the kernel. `links` are the names of all links of the host, `pods`
-/// those that a pod's address is led to.
+/// Holds the checkpoint against the kernel. `links` are the names of all links of the host, `pods` what
+/// its rules are about.
 pub(crate) fn recover(found: Found, links: &BTreeSet<String>, pods: &[PodLink], now: Millis) -> Recovered {
     let mut recovered = Recovered::default();
     match found {
@@ -63,19 +67,24 @@ pub(crate) fn recover(found: Found, links: &BTreeSet<String>, pods: &[PodLink], 
         .map(|allocation| allocation.address)
         .collect();
     for pod in pods {
-        // Rules and a route without a link lead nowhere: nobody holds that address any more.
-        if links.contains(&pod.link) && held.insert(pod.address) {
-            recovered.remarks.push(format!(
-                "{} leads to a pod by {} and is not in the checkpoint: it is kept until that pod is deleted",
-                pod.address, pod.link
-            ));
-            recovered.saved.allocations.push(Allocation {
-                key: key_of_link(&pod.link),
-                address: pod.address,
-                pod: PodName::default(),
-                since: now,
-            });
+        if !held.insert(pod.address) {
+            continue;
         }
+        let Some(link) = &pod.link else {
+            recovered.stale.insert(pod.address);
+            continue;
+        };
+        recovered.rebuilt = true;
+        recovered.remarks.push(format!(
+            "{link} leads to a pod with {} that is not in the checkpoint: the address is kept until the pod is deleted",
+            pod.address
+        ));
+        recovered.saved.allocations.push(Allocation {
+            key: key_of_link(link),
+            address: pod.address,
+            pod: PodName::default(),
+            since: now,
+        });
     }
     recovered.saved.allocations.sort_by(|a, b| a.key.cmp(&b.key));
     recovered
@@ -135,11 +144,11 @@ mod tests {
     fn a_lost_checkpoint_is_rebuilt_from_the_pods_links() {
         let pod = PodLink {
             address: [10, 0, 0, 7].into(),
-            link: "eni0d7763386da".into(),
+            link: Some("eni0d7763386da".into()),
         };
         let stale = PodLink {
             address: [10, 0, 0, 8].into(),
-            link: "eni00000000000".into(),
+            link: None,
         };
         let recovered = recover(
             Found::Bad("cut".into()),
@@ -148,6 +157,8 @@ mod tests {
             5,
         );
         assert_eq!(recovered.saved.allocations.len(), 1);
+        assert!(recovered.rebuilt);
+        assert_eq!(recovered.stale, BTreeSet::from([[10, 0, 0, 8].into()]));
         let allocation = &recovered.saved.allocations[0];
         assert_eq!(allocation.address, IpAddr::from([10, 0, 0, 7]));
         // A DEL names the pod; the same link follows from its name.
@@ -184,10 +195,10 @@ mod tests {
         let link = onsen_wiring::host_link("eni", "default", "a", 0);
         let pod = PodLink {
             address: [10, 0, 0, 1].into(),
-            link: link.clone(),
+            link: Some(link.clone()),
         };
         let recovered = recover(Found::Whole(saved.clone()), &names(&[&link]), &[pod], 5);
         assert_eq!(recovered.saved, saved);
-        assert!(recovered.remarks.is_empty());
+        assert!(recovered.remarks.is_empty() && !recovered.rebuilt);
     }
 }

@@ -285,11 +285,23 @@ async fn recovered(settings: &Settings, net: &Net, clock: Clock) -> Result<Recov
     if let Some(aside) = aside {
         recovered.remarks.push(format!("the bad checkpoint is kept as {}", aside.display()));
     }
+    if recovered.rebuilt {
+        // From now on the file has them; the core writes it only when something changes.
+        checkpoint::store(path, &recovered.saved, true).map_err(|error| error.to_string())?;
+    }
     Ok(recovered)
 }
 
 /// Takes away what leads to vanished pods, and makes each other pod send by its address's ENI.
 async fn lead_pods(net: &Net, recovered: &Recovered, observation: &Observation) {
+    let complain = |address: IpAddr, error| {
+        tracing::error!(%address, "the routing rules of a pod may be wrong: {}", chain(&error));
+    };
+    for address in &recovered.stale {
+        if let Err(error) = net.forget_pod(*address).await {
+            complain(*address, error);
+        }
+    }
     for allocation in &recovered.saved.allocations {
         let address = allocation.address;
         let led = if recovered.gone.contains::<SandboxKey>(&allocation.key) {
@@ -305,7 +317,7 @@ async fn lead_pods(net: &Net, recovered: &Recovered, observation: &Observation) 
             }
         };
         if let Err(error) = led {
-            tracing::error!(%address, pod = %allocation.pod, "the routing rules of a pod may be wrong: {}", chain(&error));
+            complain(address, error);
         }
     }
 }

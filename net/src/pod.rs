@@ -1,6 +1,6 @@
 //! Pods: the pair of links between host and pod, and what leads to and from them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use onsen_wiring::{Family, PodWiring, from_pod, host_route, priority, single, to_pod};
 
@@ -213,20 +213,25 @@ impl Net {
         self.delete_route(None, &host_route(address)).await
     }
 
-    /// The addresses that the kernel leads to pods, each with the name of the link it leads to: who is
-    /// here, for a daemon that lost its record. A link that is gone has no route and is left out.
-    pub async fn pods(&self, family: Family) -> Result<Vec<(IpAddr, String)>, NetError> {
+    /// The addresses that rules of ours are about, each with the name of the link that leads to it: who
+    /// is here, for a daemon that lost its record. Where no link leads to it, the pod is gone.
+    pub async fn pods(&self, family: Family) -> Result<Vec<(IpAddr, Option<String>)>, NetError> {
         let rules = self.rules(family).await?;
         let routes = self.routes(family).await?;
         let links = self.links().await?;
-        let pods = routes.iter().filter_map(|found| {
-            let address = found.route.destination.0;
-            let is_pods = found.route == host_route(address)
-                && rules.iter().any(|rule| rule.rule == to_pod(address));
-            let link = links.iter().find(|link| link.index == found.link)?;
-            is_pods.then(|| (address, link.name.clone()))
-        });
-        Ok(pods.collect())
+        let addresses: BTreeSet<IpAddr> = (rules.iter())
+            .filter_map(|found| {
+                let (address, _) = found.rule.to.or(found.rule.from)?;
+                let is_pods = found.rule == to_pod(address) || is_from_pod(&found.rule, address);
+                is_pods.then_some(address)
+            })
+            .collect();
+        let link_to = |address: IpAddr| {
+            let route = routes.iter().find(|found| found.route == host_route(address))?;
+            let link = links.iter().find(|link| link.index == route.link)?;
+            Some(link.name.clone())
+        };
+        Ok(addresses.into_iter().map(|address| (address, link_to(address))).collect())
     }
 
     /// Makes what a pod sends go by the table of its ENI: exactly one rule, none for the main table.

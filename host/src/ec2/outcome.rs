@@ -7,9 +7,13 @@
 use std::error::Error;
 
 use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use hyper_util::client::legacy::Error as ClientError;
-use onsen_core::event::Ec2Outcome;
+use onsen_core::cidr::Unit;
+use onsen_core::effect::Ec2Request;
+use onsen_core::event::{Ec2Gave, Ec2Outcome};
+
+use crate::text::chain;
 
 /// EC2 was in trouble while it may have been at work.
 const TROUBLE: [&str; 6] = [
@@ -36,7 +40,7 @@ pub(super) fn failed<E>(error: &SdkError<E, HttpResponse>) -> Ec2Outcome
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let words = || DisplayErrorContext(error).to_string();
+    let words = || chain(error);
     let refused = |code: &str, message: String| Ec2Outcome::Refused {
         code: code.into(),
         message,
@@ -77,10 +81,48 @@ pub(super) fn nothing_in(missing: &str) -> Ec2Outcome {
     }
 }
 
+/// A request in a line.
+pub(super) fn request_text(request: &Ec2Request) -> String {
+    let blocks = |count: u32, unit: Unit| match (unit, count) {
+        (Unit::Address, 1) => "1 address".into(),
+        (Unit::Address, _) => format!("{count} addresses"),
+        (Unit::Prefix, 1) => "1 prefix".into(),
+        (Unit::Prefix, _) => format!("{count} prefixes"),
+    };
+    match request {
+        Ec2Request::CreateEni {
+            subnet,
+            unit,
+            blocks: count,
+        } => format!("a new ENI with {} in {subnet}", blocks(*count, *unit)),
+        Ec2Request::AttachEni {
+            eni,
+            device_index,
+            card,
+        } => format!("{eni} as device {device_index} of card {card}"),
+        Ec2Request::SetDeleteOnTermination { eni, attachment } => {
+            format!("{eni} ({attachment}) to be deleted with the instance")
+        }
+        Ec2Request::DetachEni { eni, attachment } => format!("{eni} ({attachment})"),
+        Ec2Request::DeleteEni { eni } => eni.to_string(),
+        Ec2Request::Assign { eni, unit, count } => format!("{} more on {eni}", blocks(*count, *unit)),
+        Ec2Request::Unassign { eni, blocks } => {
+            let blocks: Vec<_> = blocks.iter().map(ToString::to_string).collect();
+            format!("{} from {eni}", blocks.join(" "))
+        }
+    }
+}
+
 /// An outcome in a line.
 pub(super) fn text(outcome: &Ec2Outcome) -> String {
     match outcome {
-        Ec2Outcome::Done(gave) => format!("{gave:?}"),
+        Ec2Outcome::Done(Ec2Gave::Eni(eni)) => format!("{} with {} blocks", eni.id, eni.blocks.len()),
+        Ec2Outcome::Done(Ec2Gave::Attachment(id)) => id.to_string(),
+        Ec2Outcome::Done(Ec2Gave::Blocks(blocks)) => {
+            let blocks: Vec<_> = blocks.iter().map(ToString::to_string).collect();
+            blocks.join(" ")
+        }
+        Ec2Outcome::Done(Ec2Gave::Nothing) => "done".into(),
         Ec2Outcome::Refused { code, message } => format!("refused with {code}: {message}"),
         Ec2Outcome::Unknown { message } => format!("unknown outcome: {message}"),
     }
