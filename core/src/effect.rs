@@ -81,8 +81,6 @@ pub struct EniLink {
     pub card: u32,
     /// Device index on that card.
     pub device_index: u32,
-    /// True for device 0 of card 0, whose link the machine's own set-up owns.
-    pub is_primary: bool,
 }
 
 /// One EC2 call.

@@ -21,6 +21,7 @@ use crate::config::{Config, StartFacts};
 use crate::effect::{Allocation, Ec2Request, Effect, NoAddress, Reply, Saved};
 use crate::event::{Ec2Gave, Ec2Outcome, EniFacts, Event, Observation};
 use crate::ids::{EniId, IntentId, RequestId, SandboxKey};
+use crate::snapshot::Role;
 use crate::time::Millis;
 
 /// A request that has not been answered.
@@ -172,6 +173,7 @@ impl Auditor {
                 continue;
             }
             let book = self.books.entry(id.clone()).or_default();
+            book.ready |= facts.role == Role::Primary;
             let Book { blocks, gone, .. } = book;
             let stale = |cidr: &Cidr| gone.get(cidr).is_some_and(|at| look < at + self.settle);
             blocks.extend(facts.blocks.iter().filter(|cidr| !stale(cidr)).copied());

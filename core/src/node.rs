@@ -485,7 +485,7 @@ impl Node {
 
     /// When `Event::Tick` is due, if nothing happens before.
     pub fn next_wake(&self) -> Option<Millis> {
-        let asking = self.mind.asked.is_some();
+        let asking = self.mind.asked.is_some() || self.is_coming_up();
         let policy = (!asking).then_some(self.mind.wake_at);
         let calm = self
             .mind

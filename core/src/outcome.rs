@@ -16,7 +16,7 @@ use crate::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use crate::life::{MAX_TRIES, report};
 use crate::node::{Node, PastOutcome, Refusal};
 use crate::pool::{Goal, Link};
-use crate::snapshot::{Operation, Role, Trigger};
+use crate::snapshot::{Operation, Trigger};
 use crate::time::Millis;
 
 impl Node {
@@ -43,20 +43,8 @@ impl Node {
                 .keys()
                 .next()
                 .map_or(self.config.unit, Cidr::unit);
-            if eni.role == Role::Primary {
-                self.mind.wake(Trigger::Outcome);
-            } else {
-                self.record(
-                    Operation::AttachEni,
-                    Some(id),
-                    Some(subnet),
-                    unit,
-                    blocks,
-                    blocks,
-                    "",
-                    now,
-                );
-            }
+            let (attach, subnet) = (Operation::AttachEni, Some(subnet));
+            self.record(attach, Some(id), subnet, unit, blocks, blocks, "", now);
             return;
         };
         eni.link = Link::Absent;

@@ -14,6 +14,7 @@ use crate::cidr::{self, Cidr, Unit};
 use crate::effect::{Decider, DecisionRecord, Effect, Report, Severity};
 use crate::ids::{EniId, SubnetId};
 use crate::node::Node;
+use crate::pool::Link;
 use crate::proposal::{Placement, Proposal};
 use crate::snapshot::{
     Blocks, Ec2Facts, EniPhase, Family, Outcome, Snapshot, SnapshotEni, SnapshotSubnet, Trigger,
@@ -93,11 +94,23 @@ impl Node {
         let Some(trigger) = self.mind.pending else {
             return;
         };
-        if now < self.calm_until(trigger) {
+        if now < self.calm_until(trigger) || self.is_coming_up() {
             return;
         }
         self.mind.pending = None;
         self.put(Decider::Chosen, trigger, None, now, out);
+    }
+
+    /// Before the first question the links of ENIs that were there at the start are made ready,
+    /// lest the policy replaces them. Nobody waits for that.
+    pub(crate) fn is_coming_up(&self) -> bool {
+        self.mind.last_id == 0
+            && self.waiting.0.is_empty()
+            && self
+                .pool
+                .enis
+                .iter()
+                .any(|eni| eni.link == Link::Configuring)
     }
 
     /// When the pending question may be put.

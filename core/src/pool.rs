@@ -96,7 +96,12 @@ impl Eni {
             primary: facts.primary,
             attachment: facts.attachment,
             blocks: BTreeMap::new(),
-            link: Link::Absent,
+            // Device 0 was there before the daemon, and its set-up is the machine's own.
+            link: if facts.role == Role::Primary {
+                Link::Ready
+            } else {
+                Link::Absent
+            },
             goal: Goal::Keep,
             since: now,
             growing: 0,
@@ -175,7 +180,6 @@ impl Eni {
             subnet: self.subnet.clone(),
             card,
             device_index,
-            is_primary: self.role == Role::Primary,
         }
     }
 

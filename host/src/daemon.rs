@@ -131,7 +131,10 @@ impl Daemon {
     pub(crate) fn begin(beginning: Beginning) -> Self {
         let holdings = beginning.node.holdings();
         let mut daemon = Self {
-            told: holdings.into_iter().map(|holding| holding.allocation.key).collect(),
+            told: holdings
+                .into_iter()
+                .map(|holding| holding.allocation.key)
+                .collect(),
             node: beginning.node,
             tools: beginning.tools,
             nameplate: beginning.nameplate,
@@ -166,7 +169,10 @@ impl Daemon {
         mut stop: impl Future<Output = ()> + Unpin,
     ) {
         loop {
-            let wake = self.node.next_wake().map(|time| self.tools.clock.instant(time));
+            let wake = self
+                .node
+                .next_wake()
+                .map(|time| self.tools.clock.instant(time));
             tokio::select! {
                 biased;
                 () = &mut stop => break,
@@ -186,7 +192,9 @@ impl Daemon {
     /// Waits for the write under way. Of what follows from it only replies are carried out.
     async fn finish(&mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
         while self.writing {
-            let Some(message) = inbox.recv().await else { return };
+            let Some(message) = inbox.recv().await else {
+                return;
+            };
             let Message::Happened(event @ Event::Checkpointed { .. }) = message else {
                 continue;
             };
@@ -212,7 +220,10 @@ impl Daemon {
             }
             Message::GaveUp(key) => {
                 if !self.told.contains(&key) && !self.open.values().any(|open| open.key == key) {
-                    tracing::info!(container = key.container, "the plugin gave up: its address goes back");
+                    tracing::info!(
+                        container = key.container,
+                        "the plugin gave up: its address goes back"
+                    );
                     self.last_request += 1;
                     let request = RequestId(self.last_request);
                     self.happened(Event::Release { request, key });
@@ -276,7 +287,10 @@ impl Daemon {
         let Some(Open { key, answer }) = self.open.remove(&request) else {
             return;
         };
-        let (assigned, released) = (matches!(reply, Reply::Assigned(_)), matches!(reply, Reply::Released(_)));
+        let (assigned, released) = (
+            matches!(reply, Reply::Assigned(_)),
+            matches!(reply, Reply::Released(_)),
+        );
         let heard = answer.send(reply).is_ok();
         if released {
             self.told.remove(&key);
@@ -370,7 +384,10 @@ impl Daemon {
         self.writing = true;
         let path = self.tools.checkpoint.clone();
         self.beside(async move {
-            let stored = tokio::task::spawn_blocking(move || checkpoint::store(&path, &saved, cooling_changed)).await;
+            let stored = tokio::task::spawn_blocking(move || {
+                checkpoint::store(&path, &saved, cooling_changed)
+            })
+            .await;
             let durable = match stored {
                 Ok(Ok(())) => true,
                 Ok(Err(error)) => {
@@ -382,7 +399,10 @@ impl Daemon {
                     false
                 }
             };
-            Event::Checkpointed { generation, durable }
+            Event::Checkpointed {
+                generation,
+                durable,
+            }
         });
     }
 
@@ -400,9 +420,11 @@ impl Daemon {
         let decision = snapshot.decision_id;
         tokio::spawn(async move {
             let started = Instant::now();
-            let asked = tokio::task::spawn_blocking(move || policies::decide(&policy, &snapshot)).await;
-            let (answer, fuel) =
-                asked.unwrap_or_else(|panicked| (Err(format!("the policy's thread failed: {panicked}")), 0));
+            let asked =
+                tokio::task::spawn_blocking(move || policies::decide(&policy, &snapshot)).await;
+            let (answer, fuel) = asked.unwrap_or_else(|panicked| {
+                (Err(format!("the policy's thread failed: {panicked}")), 0)
+            });
             let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             let _ = mailbox.send(Message::Proposed {
                 event: Event::Proposed { decision, answer },
@@ -430,10 +452,6 @@ impl Daemon {
 
 /// Waits for an ENI's link and makes it ready for pods.
 async fn configure(tools: &Tools, link: &EniLink) -> Result<(), String> {
-    if link.is_primary {
-        // The machine's own set-up owns it; what it needs besides was done before anything was served.
-        return Ok(());
-    }
     let wiring = wiring_of(tools, link).await?;
     let deadline = Instant::now() + LINK_PATIENCE;
     let mut pause = Duration::from_millis(100);
@@ -454,7 +472,11 @@ async fn configure(tools: &Tools, link: &EniLink) -> Result<(), String> {
 async fn forget(tools: &Tools, link: &EniLink) {
     let forgotten = async {
         let wiring = wiring_of(tools, link).await?;
-        tools.net.forget_eni(&wiring).await.map_err(|error| chain(&error))
+        tools
+            .net
+            .forget_eni(&wiring)
+            .await
+            .map_err(|error| chain(&error))
     };
     if let Err(why) = forgotten.await {
         tracing::warn!(eni = %link.eni, "rules of an ENI that left may remain: {why}");
