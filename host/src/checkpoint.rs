@@ -142,7 +142,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 fn parse(bytes: &[u8]) -> Result<Saved, String> {
     let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if document.version != VERSION {
-        return Err(format!("its version is {:?}, not {VERSION:?}", document.version));
+        return Err(format!(
+            "its version is {:?}, not {VERSION:?}",
+            document.version
+        ));
     }
     let (mut keys, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     let mut allocations = Vec::new();
@@ -235,7 +238,8 @@ fn replace(path: &Path, document: &impl Serialize) -> Result<(), FileError> {
         .mode(0o600)
         .open(&temporary)
         .map_err(failed("create", &temporary))?;
-    file.write_all(&bytes).map_err(failed("write", &temporary))?;
+    file.write_all(&bytes)
+        .map_err(failed("write", &temporary))?;
     file.sync_all().map_err(failed("sync", &temporary))?;
     fs::rename(&temporary, path).map_err(failed("replace", path))?;
     let directory = match path.parent() {
@@ -295,7 +299,10 @@ mod tests {
         assert_eq!(load(&path).unwrap(), Found::Nothing);
         store(&path, &saved(3), true).unwrap();
         assert_eq!(load(&path).unwrap(), Found::Whole(saved(3)));
-        let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(&directory)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["ipam-onsen.json", "ipam.json"]);
     }

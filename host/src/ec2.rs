@@ -22,7 +22,8 @@ use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ec2::types::{
-    Filter, NetworkInterface, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification,
+    Filter, NetworkInterface, NetworkInterfaceAttachmentChanges, ResourceType, Tag,
+    TagSpecification,
 };
 use onsen_core::cidr::{Cidr, Unit};
 use onsen_core::effect::Ec2Request;
@@ -114,14 +115,21 @@ impl Ec2 {
 
     /// Calls so far.
     pub(crate) fn counts(&self) -> Counts {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Sends one request once.
     pub(crate) async fn perform(&self, intent: IntentId, request: &Ec2Request) -> Ec2Outcome {
         let started = Instant::now();
         let result = match request {
-            Ec2Request::CreateEni { subnet, unit, blocks } => self.create(intent, subnet, *unit, *blocks).await,
+            Ec2Request::CreateEni {
+                subnet,
+                unit,
+                blocks,
+            } => self.create(intent, subnet, *unit, *blocks).await,
             Ec2Request::AttachEni {
                 eni,
                 device_index,
@@ -142,7 +150,12 @@ impl Ec2 {
             Ec2Request::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
         };
         let outcome = result.map_or_else(|failure| failure, Ec2Outcome::Done);
-        self.note(request.action(), &outcome, started, &outcome::request_text(request));
+        self.note(
+            request.action(),
+            &outcome,
+            started,
+            &outcome::request_text(request),
+        );
         outcome
     }
 
@@ -175,12 +188,20 @@ impl Ec2 {
             .network_interface()
             .ok_or_else(|| nothing_in("no network interface"))?;
         // Without its id the ENI is out of reach; a look by its tags will find it.
-        let mut facts = self.owner.facts(eni).map_err(|missing| nothing_in(&missing))?;
+        let mut facts = self
+            .owner
+            .facts(eni)
+            .map_err(|missing| nothing_in(&missing))?;
         (facts.ours, facts.managed) = (true, true); // whether or not the reply repeats our tags
         Ok(Ec2Gave::Eni(Box::new(facts)))
     }
 
-    async fn attach(&self, eni: &EniId, device_index: u32, card: u32) -> Result<Ec2Gave, Ec2Outcome> {
+    async fn attach(
+        &self,
+        eni: &EniId,
+        device_index: u32,
+        card: u32,
+    ) -> Result<Ec2Gave, Ec2Outcome> {
         let reply = self
             .changing
             .attach_network_interface()
@@ -198,13 +219,22 @@ impl Ec2 {
         }
     }
 
-    async fn set_delete_on_termination(&self, eni: &EniId, attachment: &AttachmentId) -> Result<Ec2Gave, Ec2Outcome> {
+    async fn set_delete_on_termination(
+        &self,
+        eni: &EniId,
+        attachment: &AttachmentId,
+    ) -> Result<Ec2Gave, Ec2Outcome> {
         let change = NetworkInterfaceAttachmentChanges::builder()
             .attachment_id(attachment.as_str())
             .delete_on_termination(true)
             .build();
         let call = self.changing.modify_network_interface_attribute();
-        nothing(call.network_interface_id(eni.as_str()).attachment(change).send().await)
+        nothing(
+            call.network_interface_id(eni.as_str())
+                .attachment(change)
+                .send()
+                .await,
+        )
     }
 
     async fn assign(&self, eni: &EniId, unit: Unit, count: u32) -> Result<Ec2Gave, Ec2Outcome> {
@@ -286,7 +316,9 @@ impl Ec2 {
 
     /// What EC2 has for this instance, all pages, or why that is not known.
     pub(crate) async fn look(&self) -> Result<Observation, String> {
-        let attached = self.describe(&[("attachment.instance-id", &self.owner.instance)]).await?;
+        let attached = self
+            .describe(&[("attachment.instance-id", &self.owner.instance)])
+            .await?;
         let mut observation = Observation::default();
         for eni in &attached {
             // ENIs on further cards are nobody's here: this version serves pods from card 0.
@@ -367,10 +399,17 @@ impl Ec2 {
         let found = reply
             .instance_types()
             .iter()
-            .find(|found| found.instance_type().is_some_and(|found| found.as_str() == instance_type))
-            .ok_or_else(|| format!("DescribeInstanceTypes: EC2 does not tell of instance type {instance_type}"))?;
-        facts::limits(found)
-            .ok_or_else(|| format!("DescribeInstanceTypes: EC2 tells no network limits for {instance_type}"))
+            .find(|found| {
+                found
+                    .instance_type()
+                    .is_some_and(|found| found.as_str() == instance_type)
+            })
+            .ok_or_else(|| {
+                format!("DescribeInstanceTypes: EC2 does not tell of instance type {instance_type}")
+            })?;
+        facts::limits(found).ok_or_else(|| {
+            format!("DescribeInstanceTypes: EC2 tells no network limits for {instance_type}")
+        })
     }
 
     fn noted<T, E>(
@@ -404,7 +443,12 @@ impl Ec2 {
             Ec2Outcome::Unknown { .. } => Some("unknown"),
         };
         if let Some(code) = code {
-            *counts.errors.entry(action).or_default().entry(code.into()).or_default() += 1;
+            *counts
+                .errors
+                .entry(action)
+                .or_default()
+                .entry(code.into())
+                .or_default() += 1;
         }
         drop(counts);
         let millis = crate::clock::millis(started.elapsed());
@@ -412,7 +456,13 @@ impl Ec2 {
         match code {
             None if request.is_empty() => tracing::debug!(action, millis, "EC2 answered"),
             None => tracing::info!(action, millis, request, gave = outcome_text, "EC2 did it"),
-            Some(code) => tracing::warn!(action, millis, request, code, "EC2 call failed: {outcome_text}"),
+            Some(code) => tracing::warn!(
+                action,
+                millis,
+                request,
+                code,
+                "EC2 call failed: {outcome_text}"
+            ),
         }
     }
 }

@@ -87,10 +87,12 @@ impl Imds {
             .max_attempts(2)
             .operation_timeout(Duration::from_secs(5));
         if let Some(endpoint) = endpoint {
-            builder = builder.endpoint(endpoint).map_err(|why| ImdsError::Endpoint {
-                endpoint: endpoint.into(),
-                why: why.to_string(),
-            })?;
+            builder = builder
+                .endpoint(endpoint)
+                .map_err(|why| ImdsError::Endpoint {
+                    endpoint: endpoint.into(),
+                    why: why.to_string(),
+                })?;
         }
         Ok(Self {
             client: builder.build(),
@@ -101,7 +103,8 @@ impl Imds {
     pub(crate) async fn facts(&self) -> Result<Facts, ImdsError> {
         let mac_path = "mac";
         let mac_text = self.get(mac_path).await?;
-        let mac = Mac::parse(&mac_text).ok_or_else(|| unreadable(mac_path, &mac_text, "a MAC address"))?;
+        let mac = Mac::parse(&mac_text)
+            .ok_or_else(|| unreadable(mac_path, &mac_text, "a MAC address"))?;
         let leaf = |name: &str| format!("network/interfaces/macs/{mac_text}/{name}");
         let address_path = "local-ipv4";
         let address = self.get(address_path).await?;
@@ -135,8 +138,10 @@ impl Imds {
 
     /// All ranges of the VPC, which may grow while the node runs.
     pub(crate) async fn vpc_cidrs(&self, mac: Mac) -> Result<Vec<(IpAddr, u8)>, ImdsError> {
-        self.ranges(&format!("network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks"))
-            .await
+        self.ranges(&format!(
+            "network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks"
+        ))
+        .await
     }
 
     async fn ranges(&self, path: &str) -> Result<Vec<(IpAddr, u8)>, ImdsError> {
@@ -170,7 +175,10 @@ impl Imds {
 
 fn lines(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty()).map(Into::into).collect()
+    lines
+        .filter(|line| !line.is_empty())
+        .map(Into::into)
+        .collect()
 }
 
 fn unreadable(path: &str, value: &str, expected: &'static str) -> ImdsError {

@@ -56,5 +56,9 @@ async fn show(mailbox: Mailbox, page: Page) -> Response {
 }
 
 fn json(value: &serde_json::Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        value.to_string(),
+    )
+        .into_response()
 }

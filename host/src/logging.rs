@@ -22,7 +22,12 @@ pub(crate) fn start(settings: &Settings) -> Result<(), String> {
                 .append(true)
                 .create(true)
                 .open(path)
-                .map_err(|error| format!("AWS_VPC_K8S_CNI_LOG_FILE: cannot open {}: {error}", path.display()))?;
+                .map_err(|error| {
+                    format!(
+                        "AWS_VPC_K8S_CNI_LOG_FILE: cannot open {}: {error}",
+                        path.display()
+                    )
+                })?;
             install(settings, Mutex::new(file), false);
         }
     }
@@ -37,11 +42,15 @@ where
     let layer: Box<dyn Layer<Registry> + Send + Sync> = if settings.log_json.unwrap_or(!terminal) {
         layer.json().flatten_event(true).boxed()
     } else {
-        layer.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).boxed()
+        layer
+            .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
+            .boxed()
     };
     // Libraries speak up only when something is wrong.
     let levels = Targets::new()
         .with_default(tracing::Level::WARN.min(settings.log_level))
         .with_target("onsend", settings.log_level);
-    tracing_subscriber::registry().with(layer.with_filter(levels)).init();
+    tracing_subscriber::registry()
+        .with(layer.with_filter(levels))
+        .init();
 }

@@ -134,7 +134,11 @@ fn complain(problems: &[Problem]) {
 
 /// One life, from the claim of the socket to the last answer.
 fn live(settings: &Settings) -> Result<(), String> {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "onsend starts");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        "onsend starts"
+    );
     for problem in &settings.ignored {
         tracing::error!("{problem}");
     }

@@ -123,8 +123,11 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Loads the built-in default, without which nothing starts. Blocks while it compiles.
     pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
-        let engine = Engine::new(onsen_policy_runner::Limits::default(), settings.cache_dir.clone())
-            .map_err(|error| format!("the policy engine does not start: {error}"))?;
+        let engine = Engine::new(
+            onsen_policy_runner::Limits::default(),
+            settings.cache_dir.clone(),
+        )
+        .map_err(|error| format!("the policy engine does not start: {error}"))?;
         let wasm = builtin::get(DEFAULT).map_err(|absent| absent.to_string())?;
         let built_in = engine
             .load(wasm)
@@ -192,14 +195,20 @@ impl Watcher {
             None => self.reference.clone(),
         };
         let wasm = match &reference {
-            Reference::BuiltIn(name) => builtin::get(name).map_err(|absent| absent.to_string())?.into(),
+            Reference::BuiltIn(name) => builtin::get(name)
+                .map_err(|absent| absent.to_string())?
+                .into(),
             Reference::File(path) => fs::read(path)
                 .map_err(|error| format!("policy {reference} cannot be read: {error}"))?
                 .into(),
         };
         let mut settings = self.settings.clone();
         let from_file = file.settings.keys().cloned().collect();
-        settings.extend(file.settings.into_iter().map(|(key, value)| (key, value.into_text())));
+        settings.extend(
+            file.settings
+                .into_iter()
+                .map(|(key, value)| (key, value.into_text())),
+        );
         Ok(Wanted {
             reference,
             settings,
@@ -210,7 +219,10 @@ impl Watcher {
 
     fn make(&self, wanted: Wanted, last: Option<&Snapshot>) -> Result<Chosen, String> {
         let refused = |why: &dyn std::fmt::Display| format!("policy {}: {why}", wanted.reference);
-        let loaded = self.engine.load(&wanted.wasm).map_err(|error| refused(&error))?;
+        let loaded = self
+            .engine
+            .load(&wanted.wasm)
+            .map_err(|error| refused(&error))?;
         let policy = match &self.running {
             Some(running) if running.digest() == loaded.digest() => Arc::clone(running),
             Some(_) | None => Arc::new(loaded),
@@ -221,21 +233,31 @@ impl Watcher {
             settings: wanted.settings,
         };
         let settings = chosen.settings();
-        let problems = chosen.policy.configure(&settings).map_err(|error| refused(&error))?;
+        let problems = chosen
+            .policy
+            .configure(&settings)
+            .map_err(|error| refused(&error))?;
         // The environment's settings are for whichever policy runs, and upstream starts with bad
         // ones; what the file says was written for this one.
         let (fatal, harmless): (Vec<_>, Vec<_>) = problems
             .into_iter()
             .partition(|problem| wanted.from_file.contains(&problem.key));
         for problem in harmless {
-            tracing::warn!(setting = problem.key, "the policy does not take a setting: {}", problem.message);
+            tracing::warn!(
+                setting = problem.key,
+                "the policy does not take a setting: {}",
+                problem.message
+            );
         }
         if !fatal.is_empty() {
             let texts: Vec<_> = fatal
                 .iter()
                 .map(|problem| format!("{}: {}", problem.key, problem.message))
                 .collect();
-            return Err(refused(&format!("it does not take its settings: {}", texts.join("; "))));
+            return Err(refused(&format!(
+                "it does not take its settings: {}",
+                texts.join("; ")
+            )));
         }
         if let Some(last) = last {
             let trial = Snapshot {
@@ -244,16 +266,19 @@ impl Watcher {
                 memo: Vec::new(),
                 ..last.clone()
             };
-            chosen
-                .policy
-                .decide(&trial)
-                .map_err(|error| refused(&format!("it fails on this node's last snapshot: {error}")))?;
+            chosen.policy.decide(&trial).map_err(|error| {
+                refused(&format!("it fails on this node's last snapshot: {error}"))
+            })?;
         }
         Ok(chosen)
     }
 
     /// Looks again each second, for as long as the loop listens.
-    pub(crate) async fn watch(mut self, last: watch::Receiver<Option<Arc<Snapshot>>>, mailbox: Mailbox) {
+    pub(crate) async fn watch(
+        mut self,
+        last: watch::Receiver<Option<Arc<Snapshot>>>,
+        mailbox: Mailbox,
+    ) {
         let mut ticks = tokio::time::interval(WATCH_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -270,7 +295,9 @@ impl Watcher {
                     news
                 }
                 Err(panicked) => {
-                    tracing::error!("the watcher of the policy is lost, changes need a restart: {panicked}");
+                    tracing::error!(
+                        "the watcher of the policy is lost, changes need a restart: {panicked}"
+                    );
                     return;
                 }
             };
@@ -319,7 +346,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("policy.json");
         assert_eq!(read_file(&path).unwrap(), PolicyFile::default());
-        fs::write(&path, r#"{"policy":"builtin:a","settings":{"A":1,"B":"x","C":true}}"#).unwrap();
+        fs::write(
+            &path,
+            r#"{"policy":"builtin:a","settings":{"A":1,"B":"x","C":true}}"#,
+        )
+        .unwrap();
         let file = read_file(&path).unwrap();
         assert_eq!(file.policy.as_deref(), Some("builtin:a"));
         let texts: Vec<_> = file.settings.into_values().map(Scalar::into_text).collect();
@@ -332,7 +363,10 @@ mod tests {
         let path = directory.path().join("policy.json");
         fs::write(&path, r#"{"polcy":"builtin:a"}"#).unwrap();
         let why = read_file(&path).unwrap_err();
-        assert!(why.contains("polcy") && why.contains("builtin:NAME"), "{why}");
+        assert!(
+            why.contains("polcy") && why.contains("builtin:NAME"),
+            "{why}"
+        );
     }
 
     fn watcher(file: &Path) -> Watcher {
@@ -368,7 +402,10 @@ mod tests {
         let file = directory.path().join("policy.json");
         let mut watcher = watcher(&file);
         let (first, why) = watcher.first();
-        assert_eq!((first.reference.to_string(), why), ("builtin:default-warm-eni".into(), None));
+        assert_eq!(
+            (first.reference.to_string(), why),
+            ("builtin:default-warm-eni".into(), None)
+        );
         assert_eq!(first.settings["WARM_IP_TARGET"], "5");
         assert!(watcher.look(None).is_none(), "nothing changed");
 
@@ -379,7 +416,11 @@ mod tests {
 
         let component = directory.path().join("p.wasm");
         fs::write(&component, b"no component").unwrap();
-        fs::write(&file, format!(r#"{{"policy":"file:{}"}}"#, component.display())).unwrap();
+        fs::write(
+            &file,
+            format!(r#"{{"policy":"file:{}"}}"#, component.display()),
+        )
+        .unwrap();
         let why = refused(watcher.look(None));
         assert!(why.contains("not a Wasm component"), "{why}");
         assert!(watcher.look(None).is_none(), "a bad one is not tried twice");
@@ -389,10 +430,17 @@ mod tests {
         let third = changed(watcher.look(None));
         assert_eq!(third.policy.digest(), first.policy.digest());
 
-        fs::write(&file, r#"{"settings":{"ENABLE_PREFIX_DELEGATION":true,"WARM_IP_TARGET":7}}"#).unwrap();
+        fs::write(
+            &file,
+            r#"{"settings":{"ENABLE_PREFIX_DELEGATION":true,"WARM_IP_TARGET":7}}"#,
+        )
+        .unwrap();
         let fourth = changed(watcher.look(None));
         assert_eq!(fourth.settings["WARM_IP_TARGET"], "7");
-        assert_eq!((fourth.unit(true), fourth.unit(false)), (Unit::Prefix, Unit::Address));
+        assert_eq!(
+            (fourth.unit(true), fourth.unit(false)),
+            (Unit::Prefix, Unit::Address)
+        );
     }
 
     #[test]

@@ -51,11 +51,18 @@ pub(crate) struct Recovered {
 
 /// Holds the checkpoint against the kernel. `links` are the names of all links of the host, `pods` what
 /// its rules are about.
-pub(crate) fn recover(found: Found, links: &BTreeSet<String>, pods: &[PodLink], now: Millis) -> Recovered {
+pub(crate) fn recover(
+    found: Found,
+    links: &BTreeSet<String>,
+    pods: &[PodLink],
+    now: Millis,
+) -> Recovered {
     let mut recovered = Recovered::default();
     match found {
         Found::Whole(saved) => recovered.saved = saved,
-        Found::Bad(why) => recovered.remarks.push(format!("the checkpoint cannot be trusted: {why}")),
+        Found::Bad(why) => recovered
+            .remarks
+            .push(format!("the checkpoint cannot be trusted: {why}")),
         Found::Nothing => {}
     }
     for allocation in &recovered.saved.allocations {
@@ -86,7 +93,10 @@ pub(crate) fn recover(found: Found, links: &BTreeSet<String>, pods: &[PodLink], 
             since: now,
         });
     }
-    recovered.saved.allocations.sort_by(|a, b| a.key.cmp(&b.key));
+    recovered
+        .saved
+        .allocations
+        .sort_by(|a, b| a.key.cmp(&b.key));
     recovered
 }
 
@@ -131,13 +141,19 @@ mod tests {
     #[test]
     fn a_sandbox_without_its_link_is_gone_and_the_others_stay() {
         let saved = Saved {
-            allocations: vec![allocation("a", [10, 0, 0, 1]), allocation("b", [10, 0, 0, 2])],
+            allocations: vec![
+                allocation("a", [10, 0, 0, 1]),
+                allocation("b", [10, 0, 0, 2]),
+            ],
             cooling: Vec::new(),
         };
         let links = names(&["eth0", &onsen_wiring::host_link("old", "default", "b", 0)]);
         let recovered = recover(Found::Whole(saved.clone()), &links, &[], 5);
         assert_eq!(recovered.saved, saved);
-        assert_eq!(recovered.gone, BTreeSet::from([saved.allocations[0].key.clone()]));
+        assert_eq!(
+            recovered.gone,
+            BTreeSet::from([saved.allocations[0].key.clone()])
+        );
     }
 
     #[test]
@@ -180,7 +196,12 @@ mod tests {
             allocations: vec![rebuilt.clone()],
             cooling: Vec::new(),
         };
-        let here = recover(Found::Whole(saved.clone()), &names(&["eni0d7763386da"]), &[], 5);
+        let here = recover(
+            Found::Whole(saved.clone()),
+            &names(&["eni0d7763386da"]),
+            &[],
+            5,
+        );
         assert!(here.gone.is_empty());
         let gone = recover(Found::Whole(saved), &names(&[]), &[], 5);
         assert_eq!(gone.gone, BTreeSet::from([rebuilt.key]));

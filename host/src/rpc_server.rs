@@ -111,11 +111,14 @@ pub(crate) fn listen(socket: &Path) -> Result<UnixListener, SocketError> {
         move |source| SocketError::File { step, path, source }
     };
     match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove the old")(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove the old")(error));
+        }
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(socket).map_err(failed("listen on"))?;
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o660)).map_err(failed("set the mode of"))?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o660))
+        .map_err(failed("set the mode of"))?;
     Ok(listener)
 }
 
@@ -183,9 +186,13 @@ pub(crate) async fn serve(
 }
 
 impl Door {
-    async fn ask(&self, message: impl FnOnce(oneshot::Sender<Reply>) -> Message) -> Result<Reply, Status> {
+    async fn ask(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Reply>) -> Message,
+    ) -> Result<Reply, Status> {
         let (answer, answered) = oneshot::channel();
-        let stopping = || Status::unavailable("the daemon is stopping; the request will be repeated");
+        let stopping =
+            || Status::unavailable("the daemon is stopping; the request will be repeated");
         self.mailbox
             .send(message(answer))
             .map_err(|_the_loop_ended| stopping())?;
@@ -208,7 +215,10 @@ impl Door {
 
 #[tonic::async_trait]
 impl CniBackend for Door {
-    async fn add_network(&self, request: Request<AddNetworkRequest>) -> Result<Response<AddNetworkReply>, Status> {
+    async fn add_network(
+        &self,
+        request: Request<AddNetworkRequest>,
+    ) -> Result<Response<AddNetworkReply>, Status> {
         let request = request.into_inner();
         let key = SandboxKey {
             network: request.network_name,
@@ -243,12 +253,17 @@ impl CniBackend for Door {
         tracing::warn!(pod = %log_pod, container = log_container, reason, "ADD refused");
         let mut response = Response::new(response);
         if let Ok(reason) = AsciiMetadataValue::try_from(words::ascii(&reason)) {
-            response.metadata_mut().insert(onsen_rpc::REASON_METADATA, reason);
+            response
+                .metadata_mut()
+                .insert(onsen_rpc::REASON_METADATA, reason);
         }
         Ok(response)
     }
 
-    async fn del_network(&self, request: Request<DelNetworkRequest>) -> Result<Response<DelNetworkReply>, Status> {
+    async fn del_network(
+        &self,
+        request: Request<DelNetworkRequest>,
+    ) -> Result<Response<DelNetworkReply>, Status> {
         let request = request.into_inner();
         let key = SandboxKey {
             network: request.network_name,
@@ -256,7 +271,13 @@ impl CniBackend for Door {
             interface: request.if_name,
         };
         let (namespace, name) = (request.k8s_pod_namespace, request.k8s_pod_name);
-        tracing::debug!(namespace, pod = name, container = key.container, reason = request.reason, "DEL");
+        tracing::debug!(
+            namespace,
+            pod = name,
+            container = key.container,
+            reason = request.reason,
+            "DEL"
+        );
         let container = key.container.clone();
         let mut reply = self.release(key).await?;
         if reply == Reply::UnknownSandbox && !name.is_empty() {
@@ -279,7 +300,9 @@ impl CniBackend for Door {
                 "{}: container {container:?} of pod {namespace}/{name} holds no address here",
                 onsen_rpc::UNKNOWN_POD
             ))),
-            Reply::NotDurable => Err(Status::internal(words::not_durable(&self.constants.checkpoint))),
+            Reply::NotDurable => Err(Status::internal(words::not_durable(
+                &self.constants.checkpoint,
+            ))),
             Reply::Assigned(_) | Reply::NoAddress(_) => Err(misfit(&reply)),
         }
     }
@@ -324,5 +347,7 @@ fn allocation(holding: &Holding) -> IpAllocationMetadata {
 }
 
 fn misfit(reply: &Reply) -> Status {
-    Status::internal(format!("the core answered with {reply:?}, which is no answer to this request"))
+    Status::internal(format!(
+        "the core answered with {reply:?}, which is no answer to this request"
+    ))
 }

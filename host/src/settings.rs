@@ -55,7 +55,11 @@ pub(crate) struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={:?}: expected {}", self.name, self.value, self.expected)?;
+        write!(
+            f,
+            "{}={:?}: expected {}",
+            self.name, self.value, self.expected
+        )?;
         match &self.instead {
             Some(instead) => write!(f, "; {instead} is used instead"),
             None => Ok(()),
@@ -115,7 +119,10 @@ pub(crate) enum LogTo {
 
 /// What the daemon runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "`policy_settings` is what they are")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "`policy_settings` is what they are"
+)]
 pub(crate) struct Settings {
     /// Kubernetes' name of this node; empty when not told.
     pub(crate) node_name: String,
@@ -226,9 +233,12 @@ impl Settings {
             "WARM_PREFIX_TARGET",
         ] {
             // Only to name bad ones: the policy reads the text by its own, equal, rule.
-            r.lenient(key, "a whole number from 0", "the policy's default", |text| {
-                text.parse::<u32>().ok()
-            });
+            r.lenient(
+                key,
+                "a whole number from 0",
+                "the policy's default",
+                |text| text.parse::<u32>().ok(),
+            );
         }
         r.flag("ENABLE_PREFIX_DELEGATION", false);
 
@@ -253,12 +263,16 @@ impl Settings {
             look_period: r.seconds("ONSEN_LOOK_PERIOD", 300),
             consistency: r.seconds("ONSEN_CONSISTENCY", 30),
             seed: r
-                .strict("ONSEN_SEED", "a whole number from 0 to 2^64-1", |text| text.parse().ok())
+                .strict("ONSEN_SEED", "a whole number from 0 to 2^64-1", |text| {
+                    text.parse().ok()
+                })
                 .unwrap_or_else(crate::clock::chance),
             mtu: r
-                .strict("AWS_VPC_ENI_MTU", "a whole number from 576 to 9001", |text| {
-                    text.parse().ok().filter(|n| (576..=9001).contains(n))
-                })
+                .strict(
+                    "AWS_VPC_ENI_MTU",
+                    "a whole number from 576 to 9001",
+                    |text| text.parse().ok().filter(|n| (576..=9001).contains(n)),
+                )
                 .unwrap_or(9001),
             veth_prefix: r
                 .strict(
@@ -266,7 +280,9 @@ impl Settings {
                     "1 to 4 characters, not eth, lo or vlan",
                     |text| {
                         let fits = (1..=4).contains(&text.len())
-                            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+                            && text
+                                .bytes()
+                                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
                         (fits && !["eth", "lo", "vlan"].contains(&text)).then(|| text.to_owned())
                     },
                 )
@@ -294,17 +310,23 @@ impl Settings {
                     "none, standard or strict; unset when there is no network policy agent",
                     |text| {
                         let mode = text.to_ascii_lowercase();
-                        ["none", "standard", "strict"].contains(&mode.as_str()).then_some(mode)
+                        ["none", "standard", "strict"]
+                            .contains(&mode.as_str())
+                            .then_some(mode)
                     },
                 )
                 .unwrap_or_default(),
-            socket: r.path("ONSEN_SOCKET").unwrap_or_else(|| onsen_rpc::DAEMON_SOCKET.into()),
+            socket: r
+                .path("ONSEN_SOCKET")
+                .unwrap_or_else(|| onsen_rpc::DAEMON_SOCKET.into()),
             checkpoint: r
                 .path("AWS_VPC_K8S_CNI_BACKING_STORE")
                 .unwrap_or_else(|| "/var/run/aws-node/ipam.json".into()),
             introspection: r.introspection(),
             policy: r
-                .strict("ONSEN_POLICY", "builtin:NAME or file:PATH", |text| text.parse().ok())
+                .strict("ONSEN_POLICY", "builtin:NAME or file:PATH", |text| {
+                    text.parse().ok()
+                })
                 .unwrap_or_else(|| Reference::BuiltIn(crate::policies::DEFAULT.into())),
             policy_file: r.path("ONSEN_POLICY_FILE"),
             cache_dir: r.path("ONSEN_CACHE_DIR"),
@@ -350,10 +372,15 @@ impl Settings {
             ignored: Vec::new(),
         };
 
-        let (ignored, fatal): (Vec<_>, Vec<_>) =
-            r.problems.into_iter().partition(|problem| problem.instead.is_some());
+        let (ignored, fatal): (Vec<_>, Vec<_>) = r
+            .problems
+            .into_iter()
+            .partition(|problem| problem.instead.is_some());
         if fatal.is_empty() {
-            Ok(Self { ignored, ..settings })
+            Ok(Self {
+                ignored,
+                ..settings
+            })
         } else {
             Err(fatal.into_iter().chain(ignored).collect())
         }
@@ -403,7 +430,12 @@ impl Reader<'_> {
     }
 
     /// A bad value stops the daemon.
-    fn strict<T>(&mut self, name: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    fn strict<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let value = (self.var)(name)?;
         let parsed = parse(value.trim());
         if parsed.is_none() {
@@ -466,7 +498,12 @@ impl Reader<'_> {
     /// A list with commas; bad parts are left out, as upstream does.
     fn cidrs(&mut self, name: &'static str) -> Vec<(IpAddr, u8)> {
         let mut cidrs = Vec::new();
-        for part in self.text(name).unwrap_or_default().split(',').map(str::trim) {
+        for part in self
+            .text(name)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+        {
             if part.is_empty() {
                 continue;
             }
@@ -508,13 +545,15 @@ impl Reader<'_> {
         let default = || Listen::Tcp(([127, 0, 0, 1], 61679).into());
         match self.text("INTROSPECTION_BIND_ADDRESS") {
             None => Some(default()),
-            Some(_) => self.strict("INTROSPECTION_BIND_ADDRESS", "ADDRESS:PORT or unix:PATH", |text| {
-                match text.strip_prefix("unix:") {
+            Some(_) => self.strict(
+                "INTROSPECTION_BIND_ADDRESS",
+                "ADDRESS:PORT or unix:PATH",
+                |text| match text.strip_prefix("unix:") {
                     Some(path) if !path.is_empty() => Some(Listen::Unix(path.into())),
                     Some(_) => None,
                     None => text.parse().ok().map(Listen::Tcp),
-                }
-            }),
+                },
+            ),
         }
     }
 }
@@ -538,7 +577,10 @@ mod tests {
         assert!(settings.node_port && settings.manage_untagged && !settings.external_snat);
         assert_eq!(settings.network_policy_mode, "");
         assert_eq!(settings.policy.to_string(), "builtin:default-warm-eni");
-        assert_eq!(settings.introspection, Some(Listen::Tcp(([127, 0, 0, 1], 61679).into())));
+        assert_eq!(
+            settings.introspection,
+            Some(Listen::Tcp(([127, 0, 0, 1], 61679).into()))
+        );
         assert!(settings.policy_settings.is_empty());
         assert_eq!(settings.ignored, []);
     }
@@ -594,17 +636,30 @@ mod tests {
 
     #[test]
     fn targets_reach_the_policy_as_they_were_written_and_bad_ones_are_named() {
-        let settings = read(&[("WARM_IP_TARGET", "-3"), ("WARM_ENI_TARGET", "2"), ("MAX_ENI", "0")]).unwrap();
+        let settings = read(&[
+            ("WARM_IP_TARGET", "-3"),
+            ("WARM_ENI_TARGET", "2"),
+            ("MAX_ENI", "0"),
+        ])
+        .unwrap();
         assert_eq!(settings.policy_settings["WARM_IP_TARGET"], "-3");
         assert_eq!(settings.policy_settings["WARM_ENI_TARGET"], "2");
         assert_eq!(settings.max_eni, None);
-        let names: Vec<_> = settings.ignored.iter().map(|problem| problem.name).collect();
+        let names: Vec<_> = settings
+            .ignored
+            .iter()
+            .map(|problem| problem.name)
+            .collect();
         assert_eq!(names, ["WARM_IP_TARGET", "MAX_ENI"]);
     }
 
     #[test]
     fn ranges_are_trimmed_cleared_and_bad_ones_left_out() {
-        let settings = read(&[("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", " 10.1.2.3/16, nonsense,,0.0.0.0/0")]).unwrap();
+        let settings = read(&[(
+            "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+            " 10.1.2.3/16, nonsense,,0.0.0.0/0",
+        )])
+        .unwrap();
         let expected: [(IpAddr, u8); 2] = [([10, 1, 0, 0].into(), 16), ([0, 0, 0, 0].into(), 0)];
         assert_eq!(settings.excluded_snat_cidrs, expected);
         assert_eq!(settings.ignored[0].value, "nonsense");
@@ -619,7 +674,10 @@ mod tests {
         .unwrap();
         assert_eq!(settings.eni_tags.len(), 1);
         assert_eq!(settings.eni_tags["team"], "net");
-        assert_eq!(read(&[("ADDITIONAL_ENI_TAGS", "{")]).unwrap().ignored.len(), 1);
+        assert_eq!(
+            read(&[("ADDITIONAL_ENI_TAGS", "{")]).unwrap().ignored.len(),
+            1
+        );
     }
 
     #[test]

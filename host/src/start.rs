@@ -53,7 +53,11 @@ pub(crate) struct Ready {
 }
 
 /// Starts. Comes back with an error only where trying again cannot help.
-pub(crate) async fn start(settings: &Settings, clock: Clock, mailbox: Mailbox) -> Result<Ready, String> {
+pub(crate) async fn start(
+    settings: &Settings,
+    clock: Clock,
+    mailbox: Mailbox,
+) -> Result<Ready, String> {
     let watcher_settings = settings.clone();
     let watcher = tokio::task::spawn_blocking(move || {
         let mut watcher = Watcher::new(&watcher_settings)?;
@@ -62,9 +66,13 @@ pub(crate) async fn start(settings: &Settings, clock: Clock, mailbox: Mailbox) -
     });
     let net = Net::open().map_err(|error| chain(&error))?;
     let http = http_client(settings);
-    let imds = Imds::new(http.clone(), settings.imds_endpoint.as_deref()).map_err(|error| chain(&error))?;
+    let imds = Imds::new(http.clone(), settings.imds_endpoint.as_deref())
+        .map_err(|error| chain(&error))?;
 
-    let facts = patiently("read the node's facts from IMDS", async || imds.facts().await).await;
+    let facts = patiently("read the node's facts from IMDS", async || {
+        imds.facts().await
+    })
+    .await;
     tracing::info!(
         instance = facts.instance,
         instance_type = facts.instance_type,
@@ -93,12 +101,19 @@ pub(crate) async fn start(settings: &Settings, clock: Clock, mailbox: Mailbox) -
         ec2.limits(&facts.instance_type).await
     })
     .await;
-    limits.enis = settings.max_eni.map_or(limits.enis, |max| max.min(limits.enis));
-    let observation = patiently("read the node's network interfaces from EC2", async || ec2.look().await).await;
+    limits.enis = settings
+        .max_eni
+        .map_or(limits.enis, |max| max.min(limits.enis));
+    let observation = patiently("read the node's network interfaces from EC2", async || {
+        ec2.look().await
+    })
+    .await;
 
     let node_wiring = node_wiring(settings, &facts);
     patiently("set up the host's network", async || {
-        net.set_up_node(&node_wiring).await.map_err(|error| chain(&error))
+        net.set_up_node(&node_wiring)
+            .await
+            .map_err(|error| chain(&error))
     })
     .await;
     warn_of_forwarding();
@@ -116,7 +131,13 @@ pub(crate) async fn start(settings: &Settings, clock: Clock, mailbox: Mailbox) -
         tracing::error!("the built-in default runs instead of the chosen policy: {why}");
     }
     let now = clock.now();
-    let config = config(settings, &facts, limits, chosen.unit(limits.prefixes), chosen.settings());
+    let config = config(
+        settings,
+        &facts,
+        limits,
+        chosen.unit(limits.prefixes),
+        chosen.settings(),
+    );
     let (node, effects) = Node::start(
         config,
         StartFacts {
@@ -130,7 +151,13 @@ pub(crate) async fn start(settings: &Settings, clock: Clock, mailbox: Mailbox) -
 
     let (vpc, vpc_cidrs) = watch::channel(facts.vpc_cidrs.clone());
     let imds = Arc::new(imds);
-    tokio::spawn(follow_vpc(Arc::clone(&imds), net.clone(), node_wiring, vpc, facts.clone()));
+    tokio::spawn(follow_vpc(
+        Arc::clone(&imds),
+        net.clone(),
+        node_wiring,
+        vpc,
+        facts.clone(),
+    ));
     Ok(Ready {
         constants: constants(settings, &facts),
         beginning: Beginning {
@@ -188,15 +215,21 @@ fn http_client(settings: &Settings) -> SharedHttpClient {
     let plain = |endpoint: &Option<String>| endpoint.as_ref().map(|url| url.starts_with("http://"));
     let builder = aws_smithy_http_client::Builder::new();
     // IMDS is plain unless an endpoint says otherwise.
-    if plain(&settings.ec2_endpoint) == Some(true) && plain(&settings.imds_endpoint) != Some(false) {
+    if plain(&settings.ec2_endpoint) == Some(true) && plain(&settings.imds_endpoint) != Some(false)
+    {
         builder.build_http()
     } else {
-        builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+        builder
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https()
     }
 }
 
 async fn aws_config(settings: &Settings, facts: &Facts, http: SharedHttpClient) -> SdkConfig {
-    let region = settings.region.clone().unwrap_or_else(|| facts.region.clone());
+    let region = settings
+        .region
+        .clone()
+        .unwrap_or_else(|| facts.region.clone());
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http)
         .region(Region::new(region))
@@ -283,7 +316,9 @@ async fn recovered(settings: &Settings, net: &Net, clock: Clock) -> Result<Recov
     }
     let mut recovered = recover::recover(found, &links, &pods, clock.now());
     if let Some(aside) = aside {
-        recovered.remarks.push(format!("the bad checkpoint is kept as {}", aside.display()));
+        recovered
+            .remarks
+            .push(format!("the bad checkpoint is kept as {}", aside.display()));
     }
     if recovered.rebuilt {
         // From now on the file has them; the core writes it only when something changes.
@@ -311,7 +346,10 @@ async fn lead_pods(net: &Net, recovered: &Recovered, observation: &Observation) 
                 .find(|eni| eni.blocks.iter().any(|block| block.contains(address)))
                 .and_then(|eni| eni.attachment.as_ref());
             match attachment {
-                Some(at) => net.point_pod(address, EniWiring::table_of(at.card, at.device_index)).await,
+                Some(at) => {
+                    net.point_pod(address, EniWiring::table_of(at.card, at.device_index))
+                        .await
+                }
                 // EC2 took it away; the core says so.
                 None => Ok(()),
             }
@@ -362,7 +400,9 @@ async fn follow_vpc(
             Ok(()) => {
                 told.send_replace(ranges);
             }
-            Err(error) => tracing::error!("cannot set up the host's network anew: {}", chain(&error)),
+            Err(error) => {
+                tracing::error!("cannot set up the host's network anew: {}", chain(&error));
+            }
         }
     }
 }

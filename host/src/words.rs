@@ -58,7 +58,9 @@ pub(crate) fn no_address(why: &NoAddress, now: Millis) -> String {
             "EC2 has taken {address} away from this node while the sandbox held it; delete the pod, a new one gets \
              another address"
         ),
-        NoAddress::Cancelled => "the sandbox was deleted while it waited; nothing is to be done".into(),
+        NoAddress::Cancelled => {
+            "the sandbox was deleted while it waited; nothing is to be done".into()
+        }
     };
     format!("{}: {sentence}", why.code())
 }
@@ -73,8 +75,7 @@ pub(crate) fn not_durable(checkpoint: &std::path::Path) -> String {
 }
 
 /// The line for people when the request names no container, interface or network.
-pub(crate) const INCOMPLETE: &str =
-    "incomplete-key: the request lacks the container id, the interface or the network name; the runtime must send all \
+pub(crate) const INCOMPLETE: &str = "incomplete-key: the request lacks the container id, the interface or the network name; the runtime must send all \
      three";
 
 fn deed(operation: Operation) -> &'static str {
@@ -116,7 +117,9 @@ mod tests {
             enis_limit: 3,
         };
         let line = no_address(&why, 0);
-        assert!(line.starts_with("node-full: all 27 addresses this node can have are taken (25 held by pods, 2 cooling)"));
+        assert!(line.starts_with(
+            "node-full: all 27 addresses this node can have are taken (25 held by pods, 2 cooling)"
+        ));
         assert!(line.contains("3 of 3 network interfaces"));
         assert!(line.contains("ENABLE_PREFIX_DELEGATION"));
     }

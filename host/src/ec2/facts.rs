@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use aws_sdk_ec2::types::{AttachmentStatus, InstanceTypeHypervisor, InstanceTypeInfo, NetworkInterface, NetworkInterfaceAttachment};
+use aws_sdk_ec2::types::{
+    AttachmentStatus, InstanceTypeHypervisor, InstanceTypeInfo, NetworkInterface,
+    NetworkInterfaceAttachment,
+};
 use onsen_core::cidr::Cidr;
 use onsen_core::event::{Attachment, EniFacts};
 use onsen_core::ids::{AttachmentId, EniId, Mac, SubnetId};
@@ -41,7 +44,10 @@ impl Owner {
             ),
             delete_on_termination: attachment.delete_on_termination().unwrap_or(false),
         });
-        let role = match eni.interface_type().map(aws_sdk_ec2::types::NetworkInterfaceType::as_str) {
+        let role = match eni
+            .interface_type()
+            .map(aws_sdk_ec2::types::NetworkInterfaceType::as_str)
+        {
             _ if id == self.primary.as_str() => Role::Primary,
             Some("trunk") => Role::Trunk,
             Some("efa" | "efa-only") => Role::Efa,
@@ -56,17 +62,29 @@ impl Owner {
         };
         let mut blocks = BTreeSet::new();
         for address in eni.private_ip_addresses() {
-            let text = address.private_ip_address().ok_or_else(|| lacks("one of its addresses"))?;
-            let cidr = Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable address, {text:?}")))?;
+            let text = address
+                .private_ip_address()
+                .ok_or_else(|| lacks("one of its addresses"))?;
+            let cidr =
+                Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable address, {text:?}")))?;
             if cidr.base() != primary {
                 blocks.insert(cidr);
             }
         }
         for prefix in eni.ipv4_prefixes() {
-            let text = prefix.ipv4_prefix().ok_or_else(|| lacks("one of its prefixes"))?;
-            blocks.insert(Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable prefix, {text:?}")))?);
+            let text = prefix
+                .ipv4_prefix()
+                .ok_or_else(|| lacks("one of its prefixes"))?;
+            blocks.insert(
+                Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable prefix, {text:?}")))?,
+            );
         }
-        let tag = |key: &str| eni.tag_set().iter().find(|tag| tag.key() == Some(key)).and_then(aws_sdk_ec2::types::Tag::value);
+        let tag = |key: &str| {
+            eni.tag_set()
+                .iter()
+                .find(|tag| tag.key() == Some(key))
+                .and_then(aws_sdk_ec2::types::Tag::value)
+        };
         let ours = tag(TAG_INSTANCE) == Some(self.instance.as_str());
         // The operator's word first, then whose tag it bears, then what holds for ENIs without one.
         let managed = match tag(TAG_NO_MANAGE) {
@@ -106,11 +124,16 @@ impl Owner {
 
 /// The network card that an ENI is attached to; 0 when EC2 does not say, as for types with one card.
 pub(super) fn card(eni: &NetworkInterface) -> u32 {
-    unsigned(eni.attachment().and_then(NetworkInterfaceAttachment::network_card_index))
+    unsigned(
+        eni.attachment()
+            .and_then(NetworkInterfaceAttachment::network_card_index),
+    )
 }
 
 fn unsigned(number: Option<i32>) -> u32 {
-    number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+    number
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(0)
 }
 
 /// Limits of an instance type. EC2's own total counts all cards; ours counts the default one.
@@ -129,7 +152,8 @@ pub(super) fn limits(of: &InstanceTypeInfo) -> Option<Limits> {
         enis: u32::try_from(enis).ok().filter(|enis| *enis > 0)?,
         // The ENI's own address takes one.
         slots_per_eni: u32::try_from(addresses).ok()?.checked_sub(1)?,
-        prefixes: of.bare_metal() == Some(true) || of.hypervisor() == Some(&InstanceTypeHypervisor::Nitro),
+        prefixes: of.bare_metal() == Some(true)
+            || of.hypervisor() == Some(&InstanceTypeHypervisor::Nitro),
         addresses_per_prefix: 16,
     })
 }

@@ -48,7 +48,9 @@ where
     match error {
         SdkError::ConstructionFailure(_) => refused("NotSent", words()),
         SdkError::DispatchFailure(failure) => {
-            let chain = failure.as_connector_error().map(|error| error as &(dyn Error + 'static));
+            let chain = failure
+                .as_connector_error()
+                .map(|error| error as &(dyn Error + 'static));
             match where_it_broke(chain) {
                 Broke::BeforeConnecting => refused("NotSent", words()),
                 Broke::Connecting => refused("Unreachable", words()),
@@ -58,11 +60,16 @@ where
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
             match error.code() {
-                Some(code) if THROTTLED.contains(&code) || (status < 500 && !TROUBLE.contains(&code)) => {
+                Some(code)
+                    if THROTTLED.contains(&code) || (status < 500 && !TROUBLE.contains(&code)) =>
+                {
                     refused(code, error.message().unwrap_or_default().into())
                 }
                 Some(code) => Ec2Outcome::Unknown {
-                    message: format!("status {status}, {code}: {}", error.message().unwrap_or_default()),
+                    message: format!(
+                        "status {status}, {code}: {}",
+                        error.message().unwrap_or_default()
+                    ),
                 },
                 None => Ec2Outcome::Unknown {
                     message: format!("status {status} without an error code: {}", words()),
@@ -70,7 +77,9 @@ where
             }
         }
         // The SDK may add kinds; a doubt is a doubt.
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) | _ => Ec2Outcome::Unknown { message: words() },
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) | _ => {
+            Ec2Outcome::Unknown { message: words() }
+        }
     }
 }
 
@@ -105,7 +114,9 @@ pub(super) fn request_text(request: &Ec2Request) -> String {
         }
         Ec2Request::DetachEni { eni, attachment } => format!("{eni} ({attachment})"),
         Ec2Request::DeleteEni { eni } => eni.to_string(),
-        Ec2Request::Assign { eni, unit, count } => format!("{} more on {eni}", blocks(*count, *unit)),
+        Ec2Request::Assign { eni, unit, count } => {
+            format!("{} more on {eni}", blocks(*count, *unit))
+        }
         Ec2Request::Unassign { eni, blocks } => {
             let blocks: Vec<_> = blocks.iter().map(ToString::to_string).collect();
             format!("{} from {eni}", blocks.join(" "))
@@ -116,7 +127,9 @@ pub(super) fn request_text(request: &Ec2Request) -> String {
 /// An outcome in a line.
 pub(super) fn text(outcome: &Ec2Outcome) -> String {
     match outcome {
-        Ec2Outcome::Done(Ec2Gave::Eni(eni)) => format!("{} with {} blocks", eni.id, eni.blocks.len()),
+        Ec2Outcome::Done(Ec2Gave::Eni(eni)) => {
+            format!("{} with {} blocks", eni.id, eni.blocks.len())
+        }
         Ec2Outcome::Done(Ec2Gave::Attachment(id)) => id.to_string(),
         Ec2Outcome::Done(Ec2Gave::Blocks(blocks)) => {
             let blocks: Vec<_> = blocks.iter().map(ToString::to_string).collect();
@@ -149,5 +162,9 @@ fn where_it_broke(mut next: Option<&(dyn Error + 'static)>) -> Broke {
         met_client |= error.is::<hyper::Error>() || error.is::<std::io::Error>();
         next = error.source();
     }
-    if met_client { Broke::Later } else { Broke::BeforeConnecting }
+    if met_client {
+        Broke::Later
+    } else {
+        Broke::BeforeConnecting
+    }
 }

@@ -66,7 +66,12 @@ async fn read_request(stream: &mut TcpStream) -> String {
         };
         let length = head
             .lines()
-            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
+            .find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .parse()
+                    .ok()
+            })
             .unwrap_or(0usize);
         if body.len() >= length {
             return body.to_owned();
@@ -93,7 +98,9 @@ fn ec2(endpoint: &str) -> Ec2 {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("eu-west-1"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("k", "s", None, None, "test")))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "k", "s", None, None, "test",
+        )))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     Ec2::new(
@@ -176,7 +183,11 @@ fn code(outcome: &Ec2Outcome) -> &str {
 
 #[tokio::test]
 async fn an_assign_gives_what_ec2_says_it_gave() {
-    let (outcome, sent) = outcome_of(&assign(), Reply::Send(200, assigned(&["10.0.0.8", "10.0.0.9"]))).await;
+    let (outcome, sent) = outcome_of(
+        &assign(),
+        Reply::Send(200, assigned(&["10.0.0.8", "10.0.0.9"])),
+    )
+    .await;
     let blocks = ["10.0.0.8", "10.0.0.9"].map(|text| Cidr::parse(text).unwrap());
     assert_eq!(outcome, Ec2Outcome::Done(Ec2Gave::Blocks(blocks.into())));
     assert_eq!(sent, 1);
@@ -189,19 +200,35 @@ async fn whatever_leaves_a_doubt_is_unknown_and_is_sent_once() {
     let doubts = [
         ("an empty success", Reply::Send(200, assigned(&[]))),
         ("a page cut in the middle", Reply::Send(200, cut)),
-        ("an error document with a success status", Reply::Send(200, error("InternalError"))),
+        (
+            "an error document with a success status",
+            Reply::Send(200, error("InternalError")),
+        ),
         ("a proxy's page", Reply::Send(200, "<html></html>".into())),
-        ("trouble inside EC2", Reply::Send(500, error("InternalError"))),
+        (
+            "trouble inside EC2",
+            Reply::Send(500, error("InternalError")),
+        ),
         ("an unavailable EC2", Reply::Send(503, error("Unavailable"))),
         ("a status without a body", Reply::Send(502, String::new())),
-        ("a client error without a code", Reply::Send(400, "<html></html>".into())),
+        (
+            "a client error without a code",
+            Reply::Send(400, "<html></html>".into()),
+        ),
         ("a lost connection", Reply::Reset),
         ("a body that is too short", Reply::Short(whole.clone())),
-        ("an address that is none", Reply::Send(200, assigned(&["10.0.0.300"]))),
+        (
+            "an address that is none",
+            Reply::Send(200, assigned(&["10.0.0.300"])),
+        ),
     ];
     for (what, reply) in doubts {
         let (outcome, sent) = outcome_of(&assign(), reply).await;
-        assert_eq!((code(&outcome), sent), ("unknown", 1), "{what}: {outcome:?}");
+        assert_eq!(
+            (code(&outcome), sent),
+            ("unknown", 1),
+            "{what}: {outcome:?}"
+        );
     }
 }
 
@@ -249,8 +276,15 @@ async fn an_eni_is_made_with_tags_groups_and_a_token_of_its_intent() {
         unit: Unit::Prefix,
         blocks: 2,
     };
-    let item = interface("eni-2", "10.0.0.20", "<ipv4PrefixSet><item><ipv4Prefix>10.0.0.32/28</ipv4Prefix></item></ipv4PrefixSet>");
-    let inner = item.trim_start_matches("<item>").trim_end_matches("</item>").to_owned();
+    let item = interface(
+        "eni-2",
+        "10.0.0.20",
+        "<ipv4PrefixSet><item><ipv4Prefix>10.0.0.32/28</ipv4Prefix></item></ipv4PrefixSet>",
+    );
+    let inner = item
+        .trim_start_matches("<item>")
+        .trim_end_matches("</item>")
+        .to_owned();
     let reply = format!(
         "<CreateNetworkInterfaceResponse><networkInterface>{inner}</networkInterface></CreateNetworkInterfaceResponse>"
     );
@@ -262,7 +296,14 @@ async fn an_eni_is_made_with_tags_groups_and_a_token_of_its_intent() {
     };
     assert_eq!(facts.id, EniId::new("eni-2"));
     assert!(facts.ours && facts.managed && facts.attachment.is_none());
-    assert_eq!(facts.blocks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.32/28"]);
+    assert_eq!(
+        facts
+            .blocks
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["10.0.0.32/28"]
+    );
     client.perform(IntentId(7), &create).await;
     client.perform(IntentId(8), &create).await;
     let bodies = server.bodies.lock().unwrap().clone();
@@ -275,7 +316,12 @@ async fn an_eni_is_made_with_tags_groups_and_a_token_of_its_intent() {
     ] {
         assert!(bodies[0].contains(part), "{part} is not in {}", bodies[0]);
     }
-    let token = |body: &String| body.split('&').find(|part| part.starts_with("ClientToken=")).unwrap().to_owned();
+    let token = |body: &String| {
+        body.split('&')
+            .find(|part| part.starts_with("ClientToken="))
+            .unwrap()
+            .to_owned()
+    };
     assert_eq!(token(&bodies[0]), token(&bodies[1]));
     assert_ne!(token(&bodies[0]), token(&bodies[2]));
 }
@@ -289,7 +335,11 @@ async fn a_look_without_the_primary_eni_is_a_failed_look() {
 
 #[tokio::test]
 async fn a_look_cut_at_any_byte_never_shows_fewer_enis() {
-    let second = interface("eni-2", "10.0.0.20", "<attachment><attachmentId>a</attachmentId><deviceIndex>1</deviceIndex></attachment>");
+    let second = interface(
+        "eni-2",
+        "10.0.0.20",
+        "<attachment><attachmentId>a</attachmentId><deviceIndex>1</deviceIndex></attachment>",
+    );
     let whole = described(&(interface(PRIMARY, "10.0.0.10", "") + &second));
     for length in (0..whole.len()).step_by(23) {
         let server = serve(vec![Reply::Send(200, whole[..length].to_owned())]).await;
@@ -312,7 +362,9 @@ async fn a_look_reads_all_pages_roles_and_owners() {
         "</networkInterfaceSet>",
         "</networkInterfaceSet><nextToken>more</nextToken>",
     );
-    let second = described(&(interface("eni-2", "10.0.0.20", &tagged) + &interface("eni-3", "10.0.0.30", left_alone)));
+    let second = described(
+        &(interface("eni-2", "10.0.0.20", &tagged) + &interface("eni-3", "10.0.0.30", left_alone)),
+    );
     let subnets = "<DescribeSubnetsResponse><subnetSet><item><subnetId>subnet-1</subnetId>\
                    <availableIpAddressCount>200</availableIpAddressCount></item></subnetSet></DescribeSubnetsResponse>";
     let server = serve(vec![
@@ -339,7 +391,10 @@ async fn a_look_reads_all_pages_roles_and_owners() {
         ]
     );
     let attachment = seen.attached[1].attachment.as_ref().unwrap();
-    assert_eq!((attachment.device_index, attachment.delete_on_termination), (1, true));
+    assert_eq!(
+        (attachment.device_index, attachment.delete_on_termination),
+        (1, true)
+    );
     assert_eq!(seen.subnets[0].free_addresses, 200);
     assert_eq!(client.counts().calls["DescribeNetworkInterfaces"], 3);
 }
@@ -352,5 +407,8 @@ async fn calls_and_their_errors_are_counted_by_action() {
     client.perform(IntentId(2), &assign()).await;
     let counts = client.counts();
     assert_eq!(counts.calls["AssignPrivateIpAddresses"], 2);
-    assert_eq!(counts.errors["AssignPrivateIpAddresses"]["UnauthorizedOperation"], 2);
+    assert_eq!(
+        counts.errors["AssignPrivateIpAddresses"]["UnauthorizedOperation"],
+        2
+    );
 }

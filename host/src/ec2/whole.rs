@@ -40,7 +40,10 @@ impl Intercept for WholeReply {
         let tail = String::from_utf8_lossy(tail);
         match tail.rsplit_once("</") {
             Some((_, last)) if last.ends_with("Response>") && last != "Response>" => Ok(()),
-            _ => Err(NotWhole { end: tail.into_owned() }.into()),
+            _ => Err(NotWhole {
+                end: tail.into_owned(),
+            }
+            .into()),
         }
     }
 }
