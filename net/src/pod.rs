@@ -227,11 +227,16 @@ impl Net {
             })
             .collect();
         let link_to = |address: IpAddr| {
-            let route = routes.iter().find(|found| found.route == host_route(address))?;
+            let route = routes
+                .iter()
+                .find(|found| found.route == host_route(address))?;
             let link = links.iter().find(|link| link.index == route.link)?;
             Some(link.name.clone())
         };
-        Ok(addresses.into_iter().map(|address| (address, link_to(address))).collect())
+        Ok(addresses
+            .into_iter()
+            .map(|address| (address, link_to(address)))
+            .collect())
     }
 
     /// Makes what a pod sends go by the table of its ENI: exactly one rule, none for the main table.
