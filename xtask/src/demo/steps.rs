@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use onsen_harness::aws::Eni;
+use onsen_harness::aws::{self, Eni};
 use onsen_harness::cni::Pod;
 use onsen_harness::node::{Node, Pool};
 use onsen_harness::traffic::{Flow, talk};
+use onsen_harness::wait::wait_for;
 use onsen_harness::{Lab, private};
 
 use super::checks::Checks;
@@ -423,12 +424,14 @@ fn end(
         );
     }
     stage.lab.aws.must_run()?;
+    stage.screen.say("  waiting for ENIs on their way out");
+    let vpc = &stage.lab.aws;
+    let stray = |state: &aws::State| state.enis.iter().any(|eni| eni.node.is_none());
+    let rested = wait_for("every ENI to be attached or deleted", PATIENCE, || {
+        Ok(Some(vpc.state()?).filter(|state| !stray(state)))
+    });
+    stage.check("no ENI was left behind", rested.is_ok());
     let seen = stage.lab.aws.state()?;
-    let stray = seen.enis.iter().filter(|eni| eni.node.is_none()).count();
-    stage.check(
-        &format!("no ENI was left behind ({stray} stray)"),
-        stray == 0,
-    );
     let dropped = seen.dropped_packets.total;
     stage.check(
         &format!("in all of it the VPC dropped {dropped} packets for a wrong source"),
