@@ -65,12 +65,20 @@ pub(crate) fn build(root: &Path) -> Result<(), Failure> {
 
 /// Whether all components are there and no input is newer than the last build.
 fn is_fresh(root: &Path, built: &Path, stamp: &Path) -> Result<bool, Failure> {
-    let complete = NAMES.iter().all(|name| built.join(format!("{name}.wasm")).is_file());
+    let complete = NAMES
+        .iter()
+        .all(|name| built.join(format!("{name}.wasm")).is_file());
     let Ok(built_at) = fs::metadata(stamp).and_then(|facts| facts.modified()) else {
         return Ok(false);
     };
     let mut newest = SystemTime::UNIX_EPOCH;
-    for input in ["wit", "policies", "Cargo.toml", "Cargo.lock", "xtask/src/policies.rs"] {
+    for input in [
+        "wit",
+        "policies",
+        "Cargo.toml",
+        "Cargo.lock",
+        "xtask/src/policies.rs",
+    ] {
         newest = newest.max(newest_below(&root.join(input), built)?);
     }
     Ok(complete && newest < built_at)
@@ -139,14 +147,23 @@ fn installed() -> Result<Option<Toolchain>, Failure> {
     ask.args(["--print", "target-libdir", "--target", TARGET]);
     let libraries = PathBuf::from(output(&mut ask)?.trim());
     if holds_core(&libraries) {
-        return Ok(Some(Toolchain { rustc: None, build_std: false }));
+        return Ok(Some(Toolchain {
+            rustc: None,
+            build_std: false,
+        }));
     }
     if has_sources(&rustc())? {
-        return Ok(Some(Toolchain { rustc: None, build_std: true }));
+        return Ok(Some(Toolchain {
+            rustc: None,
+            build_std: true,
+        }));
     }
     let debian = PathBuf::from(DEBIAN_RUSTC);
     if debian.is_file() && has_sources(&debian)? {
-        return Ok(Some(Toolchain { rustc: Some(debian), build_std: true }));
+        return Ok(Some(Toolchain {
+            rustc: Some(debian),
+            build_std: true,
+        }));
     }
     Ok(None)
 }
@@ -160,7 +177,9 @@ fn holds_core(libraries: &Path) -> bool {
 }
 
 fn has_sources(rustc: &Path) -> Result<bool, Failure> {
-    Ok(sysroot(rustc)?.join("lib/rustlib/src/rust/library/Cargo.lock").is_file())
+    Ok(sysroot(rustc)?
+        .join("lib/rustlib/src/rust/library/Cargo.lock")
+        .is_file())
 }
 
 fn sysroot(rustc: &Path) -> Result<PathBuf, Failure> {
@@ -169,7 +188,14 @@ fn sysroot(rustc: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn compile(root: &Path, toolchain: &Toolchain, target: &Path) -> Result<(), Failure> {
-    let mut command = cargo(&["build", "--locked", "--profile", "policy", "--target", TARGET]);
+    let mut command = cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        "policy",
+        "--target",
+        TARGET,
+    ]);
     for name in NAMES {
         command.arg("--package").arg(format!("onsen-policy-{name}"));
     }
@@ -192,7 +218,9 @@ fn compile(root: &Path, toolchain: &Toolchain, target: &Path) -> Result<(), Fail
         command.env("RUSTC", rustc);
     }
     if toolchain.build_std {
-        command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core,alloc");
+        command
+            .env("RUSTC_BOOTSTRAP", "1")
+            .arg("-Zbuild-std=core,alloc");
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", find_linker()?);
     }
     run(&mut command)
@@ -225,22 +253,29 @@ fn componentise(module: &Path) -> Result<Vec<u8>, Failure> {
         .module(&bytes)
         .and_then(|encoder| encoder.validate(true).encode())
         .map_err(|error| unusable(format!("{error:#}")))?;
-    let decoded = wit_component::decode(&component).map_err(|error| unusable(format!("{error:#}")))?;
+    let decoded =
+        wit_component::decode(&component).map_err(|error| unusable(format!("{error:#}")))?;
     let DecodedWasm::Component(resolve, world) = decoded else {
         return Err(unusable("it decodes as a package".to_owned()));
     };
     for key in resolve.worlds[world].imports.keys() {
         let name = resolve.name_world_key(key);
-        if !ALLOWED_IMPORTS.iter().any(|allowed| name.starts_with(allowed)) {
-            return Err(unusable(format!("it imports {name}; a policy may import only the log")));
+        if !ALLOWED_IMPORTS
+            .iter()
+            .any(|allowed| name.starts_with(allowed))
+        {
+            return Err(unusable(format!(
+                "it imports {name}; a policy may import only the log"
+            )));
         }
     }
     Ok(component)
 }
 
 fn is_on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
 }
 
 fn is_offline() -> bool {
@@ -263,7 +298,10 @@ fn run_bounded(command: &mut Command, patience: Duration) -> Result<(), Failure>
             return Ok(());
         }
         if Instant::now() >= end {
-            say(&format!("rustup did not end in {} s; going on without it", patience.as_secs()));
+            say(&format!(
+                "rustup did not end in {} s; going on without it",
+                patience.as_secs()
+            ));
             child.kill().map_err(Failure::io("end rustup"))?;
             child.wait().map_err(Failure::io("wait for rustup"))?;
             return Ok(());

@@ -103,11 +103,20 @@ pub fn run_test(name: &str, body: fn() -> Result<()>) {
         not_run(name, "the test executable is not known");
         return;
     };
-    let status = child(&program, name).status();
-    assert!(
-        status.as_ref().is_ok_and(std::process::ExitStatus::success),
-        "{name} failed inside its namespaces: {status:?}"
-    );
+    // Kept back: its own "test result" is not one more test. libtest shows it when this one fails.
+    match child(&program, name).output() {
+        Ok(output) => {
+            print!("{}", String::from_utf8_lossy(&output.stdout));
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{name} failed inside its namespaces: {}",
+                output.status
+            );
+        }
+        #[expect(clippy::panic, reason = "a test that cannot be started has failed")]
+        Err(error) => panic!("{name} could not be started inside its namespaces: {error}"),
+    }
 }
 
 /// Says that a test could not run. Not through `println!`: libtest would swallow it.

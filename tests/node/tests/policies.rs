@@ -53,13 +53,15 @@ private_test! {
         Ok(())
     }
 
-    fn a_setting_out_of_range_is_refused_and_the_old_settings_go_on() {
+    fn a_policy_file_that_is_no_json_is_refused_and_the_old_policy_goes_on() {
         let mut lab = Lab::start(&LabOptions::default())?;
         let node = lab.node();
         node.set_policy("builtin:prefix-frugal", &[])?;
-        node.wait_status("prefix-frugal", PATIENCE, |status| status.policy.name == "prefix-frugal")?;
-        let text = std::fs::write(node.dir().join("policy.json"), "{ not json");
-        text.map_err(HarnessError::io("write a bad policy file"))?;
+        node.wait_status("prefix-frugal", PATIENCE, |status| {
+            status.policy.name == "prefix-frugal"
+        })?;
+        let written = std::fs::write(node.dir().join("policy.json"), "{ not json");
+        written.map_err(HarnessError::io("write a bad policy file"))?;
         let status = node.wait_status("the refusal", PATIENCE, |status| {
             status.policy.last_error.is_some()
         })?;

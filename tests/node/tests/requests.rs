@@ -42,8 +42,8 @@ private_test! {
         let good = Plugin::config("0.4.0", None);
         let mut unknown_version = good.clone();
         unknown_version["cniVersion"] = json!("9.9.9");
-        let mut wrong_type = good.clone();
-        wrong_type["mtu"] = json!({"not": "a string"});
+        let mut long_prefix = good.clone();
+        long_prefix["vethPrefix"] = json!("longer than four");
         for stdin in [
             String::new(),
             "{".to_owned(),
@@ -51,7 +51,7 @@ private_test! {
             "\u{0}\u{0}".to_owned(),
             good.to_string()[..40].to_owned(),
             unknown_version.to_string(),
-            wrong_type.to_string(),
+            long_prefix.to_string(),
         ] {
             let reply = node.plugin.call(Verb::Add, &pod, &stdin)?;
             assert_eq!(reply.code, Some(1), "{stdin:?}: {reply:?}");

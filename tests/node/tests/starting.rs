@@ -18,7 +18,7 @@ const EC2_PORT: u16 = 8773;
 /// Makes a port of the router refuse connections.
 fn block(port: u16) -> Result<()> {
     let rule = format!(
-        "table ip trouble {{ chain input {{ type filter hook input priority -400; tcp dport {port} reject with tcp reset; }} }}"
+        "table ip trouble {{ chain input {{ type filter hook input priority -400; tcp dport {port} reject with tcp reset; }}\n}}"
     );
     Netns::existing("vpc").tool("nft", &[&rule]).map(drop)
 }
