@@ -2,6 +2,7 @@
 //!
 //! Must hold: no clock of its own; jitter comes from the seed it was given.
 
+use crate::cidr::Unit;
 use crate::config::Rate;
 use crate::time::Millis;
 
@@ -31,6 +32,16 @@ pub(crate) fn is_shortage(code: &str, message: &str) -> bool {
     matches!(code, "InsufficientFreeAddressesInSubnet" | "InsufficientCidrBlocks")
         // The same fact when the count asked for exceeds what is left; told only in the words.
         || (code == "InvalidParameterValue" && message.contains("sufficient free Ipv"))
+}
+
+/// The code under which a refusal is remembered: a shortage that EC2 told only in its words gets
+/// the code it has elsewhere, so that a policy need not read English.
+pub(crate) fn remembered<'a>(unit: Unit, code: &'a str, message: &str) -> &'a str {
+    match unit {
+        _ if !is_shortage(code, message) => code,
+        Unit::Address => "InsufficientFreeAddressesInSubnet",
+        Unit::Prefix => "InsufficientCidrBlocks",
+    }
 }
 
 /// EC2's words for "you may not".

@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::budget::{asks_for_rest, is_denial, is_shortage};
+use crate::budget::{asks_for_rest, is_denial, is_shortage, remembered};
 use crate::cidr::{Cidr, Unit};
 use crate::effect::{Ec2Request, Effect, Severity};
 use crate::event::{Attachment, Ec2Gave, Ec2Outcome, EniFacts};
@@ -154,16 +154,9 @@ impl Node {
                     shortage: is_shortage(&code, &message),
                 });
                 let (subnet, unit, blocks) = (Some(create.subnet), create.unit, create.blocks);
-                self.record(
-                    Operation::AttachEni,
-                    None,
-                    subnet,
-                    unit,
-                    blocks,
-                    0,
-                    &code,
-                    now,
-                );
+                let code = remembered(unit, &code, &message);
+                let attach = Operation::AttachEni;
+                self.record(attach, None, subnet, unit, blocks, 0, code, now);
             }
             Ec2Outcome::Done(_) | Ec2Outcome::Unknown { .. } => {
                 self.creates[place].doubt = Some(now + self.config.times.settle);
@@ -429,6 +422,7 @@ impl Node {
                 shortage: is_shortage(code, message),
             });
         }
+        let code = remembered(unit, code, message);
         self.record(operation, Some(id), subnet, unit, asked, 0, code, now);
     }
 

@@ -81,6 +81,16 @@ pub(crate) async fn start(
         primary = %facts.primary,
         "this node"
     );
+    // Before the first connection to EC2: one that is open when source NAT comes to the node is cut
+    // off, since its packets get another port.
+    let node_wiring = node_wiring(settings, &facts);
+    patiently("set up the host's network", async || {
+        net.set_up_node(&node_wiring)
+            .await
+            .map_err(|error| chain(&error))
+    })
+    .await;
+    warn_of_forwarding();
     let ec2 = Ec2::new(
         &aws_config(settings, &facts, http).await,
         settings.ec2_endpoint.as_deref(),
@@ -108,15 +118,6 @@ pub(crate) async fn start(
         ec2.look().await
     })
     .await;
-
-    let node_wiring = node_wiring(settings, &facts);
-    patiently("set up the host's network", async || {
-        net.set_up_node(&node_wiring)
-            .await
-            .map_err(|error| chain(&error))
-    })
-    .await;
-    warn_of_forwarding();
 
     let recovered = patiently("find out which pods hold which addresses", async || {
         recovered(settings, &net, clock).await

@@ -66,7 +66,9 @@ impl<'a> Brakes<'a> {
         let newest = self.newest(|outcome| {
             outcome.operation == Operation::Grow && outcome.eni == Some(eni.index)
         });
-        let Some(last) = newest.filter(|outcome| !outcome.code.is_empty()) else {
+        // A call that a look showed undone was not refused: there is nothing to be careful about.
+        let refused = |outcome: &&Outcome| !matches!(outcome.code.as_str(), "" | "Unknown");
+        let Some(last) = newest.filter(refused) else {
             return Allowance::All;
         };
         let until = |pause: u64| last.at.saturating_add(pause);

@@ -30,14 +30,24 @@ pub(crate) fn plan<'a>(
     }
     let mut budget = view.snapshot.ec2.grow_budget;
     while budget > 0 && is_wanted(targets, pool) {
-        if let Err(why) = step(view, targets, pool, draft, &brakes) {
-            return draft.is_empty().then_some(why);
+        match step(view, targets, pool, draft, &brakes) {
+            Ok(Next::Step) => budget -= 1,
+            // What comes of it decides how the ladder goes on.
+            Ok(Next::Outcome) => return None,
+            Err(why) => return draft.is_empty().then_some(why),
         }
-        budget -= 1;
     }
     draft
         .is_empty()
         .then(|| "the pool is low, but the budget of EC2 calls is used up".into())
+}
+
+/// What may follow a step in the same decision.
+enum Next {
+    /// Another step.
+    Step,
+    /// Nothing before EC2 has answered.
+    Outcome,
 }
 
 /// Whether the pool is low, or pods wait that nothing free or coming will serve.
@@ -54,7 +64,7 @@ fn step(
     pool: &mut Pool<'_>,
     draft: &mut Draft,
     brakes: &Brakes<'_>,
-) -> Result<(), String> {
+) -> Result<Next, String> {
     let unserved = pool.unserved();
     let wanted = targets.step(&pool.sums, unserved);
     let why = match unserved {
@@ -70,9 +80,9 @@ fn step(
         if !eni.can_grow() || draft.touches(eni) {
             continue;
         }
-        let blocks = match brakes.allowance(eni) {
-            Allowance::All => clamp(wanted, eni),
-            Allowance::One => 1,
+        let (blocks, next) = match brakes.allowance(eni) {
+            Allowance::All => (clamp(wanted, eni), Next::Step),
+            Allowance::One => (1, Next::Outcome),
             Allowance::NotBefore(until) => {
                 short_until = Some(short_until.map_or(until, |earlier: u64| earlier.min(until)));
                 continue;
@@ -86,17 +96,20 @@ fn step(
             format!("{why}: {more} more on {}.", eni.name()),
         );
         pool.expect(i64::from(blocks), targets);
-        return Ok(());
+        return Ok(next);
     }
-    attach(view, targets, pool, draft, brakes, wanted, &why).map_err(|refusal| match short_until {
-        Some(until) => pause(
-            view,
-            draft,
-            until,
-            "the subnet of an ENI is short, and no ENI can be added",
-        ),
-        None => refusal,
-    })
+    let attached = attach(view, targets, pool, draft, brakes, wanted, &why);
+    attached
+        .map(|()| Next::Step)
+        .map_err(|refusal| match short_until {
+            Some(until) => pause(
+                view,
+                draft,
+                until,
+                "the subnet of an ENI is short, and no ENI can be added",
+            ),
+            None => refusal,
+        })
 }
 
 fn clamp(wanted: i64, eni: EniView<'_>) -> u32 {

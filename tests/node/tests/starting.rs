@@ -59,7 +59,7 @@ fn starts_late(port: u16, word: &str) -> Result<()> {
 
 private_test! {
     fn an_unreachable_imds_at_start_is_told_and_survived() {
-        starts_late(IMDS_PORT, "metadata")
+        starts_late(IMDS_PORT, "IMDS")
     }
 
     fn an_unreachable_ec2_at_start_is_told_and_survived() {
