@@ -5,6 +5,7 @@
 //! it runs cargo always for the whole workspace: a build of one package picks other features and
 //! would compile the EC2 SDK again, which takes ten minutes.
 
+mod bench;
 mod build;
 mod ci;
 mod demo;
@@ -48,6 +49,8 @@ enum Task {
     },
     /// Show the whole of it on this machine, in namespaces of its own: no AWS account, no cluster
     Demo(demo::Options),
+    /// Measure the release build and print JSON: ADD, DEL, the gRPC call, `decide`, memory, sizes
+    Bench(bench::Options),
     /// Set up, build, and run every test, those of the kernel included
     Test,
     /// All gates, all tests, the demo and the commands of the documents: what CI runs
@@ -78,6 +81,7 @@ fn perform(task: Task) -> Result<(), Failure> {
         }
         Task::Policies => policies::build(run::root()),
         Task::Demo(options) => demo::demo(&options),
+        Task::Bench(options) => bench::bench(&options),
         Task::Test => test::test(),
         Task::Ci => ci::ci(),
         Task::Gates => ci::gates(),
