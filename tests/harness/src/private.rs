@@ -103,11 +103,15 @@ pub fn run_test(name: &str, body: fn() -> Result<()>) {
         not_run(name, "the test executable is not known");
         return;
     };
-    // Kept back: its own "test result" is not one more test. libtest shows it when this one fails.
     match child(&program, name).output() {
         Ok(output) => {
-            print!("{}", String::from_utf8_lossy(&output.stdout));
-            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            // libtest shows this when the test fails. Indented: the inner "test result" is not one
+            // more result.
+            for stream in [&output.stdout, &output.stderr] {
+                for line in String::from_utf8_lossy(stream).lines() {
+                    println!("  {line}");
+                }
+            }
             assert!(
                 output.status.success(),
                 "{name} failed inside its namespaces: {}",
