@@ -16,9 +16,10 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use crate::failure::Failure;
 use crate::run::{cargo, output, run, say, target_folder};
 
-/// Folder below `policies/`, and part of the package's name.
-const NAMES: [&str; 2] = ["default-warm-eni", "prefix-frugal"];
-const TARGET: &str = "wasm32-unknown-unknown";
+/// Parts of the packages' names. The last is a guest for tests, which no program embeds.
+const NAMES: [&str; 3] = ["default-warm-eni", "prefix-frugal", "misbehave"];
+/// Where guests run: no operating system below them.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "rust-web-src", "lld"];
 /// A policy may import these, whatever their version. `types` holds no function.
@@ -29,11 +30,25 @@ const GUEST_STACK: u32 = 128 * 1024;
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A compiler that can build guests.
-struct Toolchain {
+pub(crate) struct Toolchain {
     /// Absent: cargo's own choice.
     rustc: Option<PathBuf>,
     /// Whether `core` and `alloc` are compiled from their sources.
     build_std: bool,
+}
+
+impl Toolchain {
+    /// Makes a cargo command use it.
+    pub(crate) fn apply(&self, command: &mut Command) {
+        if let Some(rustc) = &self.rustc {
+            command.env("RUSTC", rustc);
+        }
+        if self.build_std {
+            command
+                .env("RUSTC_BOOTSTRAP", "1")
+                .arg("-Zbuild-std=core,alloc");
+        }
+    }
 }
 
 /// Builds what has changed.
@@ -43,6 +58,8 @@ pub(crate) fn build(root: &Path) -> Result<(), Failure> {
     if is_fresh(root, &built, &stamp)? {
         return Ok(());
     }
+    // What changes while the build runs is newer than the stamp.
+    let started = SystemTime::now();
     let toolchain = find_toolchain()?;
     let target = target_folder()?.join("policies");
     compile(root, &toolchain, &target)?;
@@ -60,7 +77,9 @@ pub(crate) fn build(root: &Path) -> Result<(), Failure> {
         }
         say(&format!("policy {name}: {} bytes", component.len()));
     }
-    fs::write(&stamp, []).map_err(Failure::io(format!("write {}", stamp.display())))
+    fs::File::create(&stamp)
+        .and_then(|file| file.set_modified(started))
+        .map_err(Failure::io(format!("write {}", stamp.display())))
 }
 
 /// Whether all components are there and no input is newer than the last build.
@@ -75,6 +94,7 @@ fn is_fresh(root: &Path, built: &Path, stamp: &Path) -> Result<bool, Failure> {
     for input in [
         "wit",
         "policies",
+        "tests/policies",
         "Cargo.toml",
         "Cargo.lock",
         "xtask/src/policies.rs",
@@ -102,7 +122,7 @@ fn newest_below(path: &Path, except: &Path) -> Result<SystemTime, Failure> {
 }
 
 /// What is on the machine first; then what can be fetched.
-fn find_toolchain() -> Result<Toolchain, Failure> {
+pub(crate) fn find_toolchain() -> Result<Toolchain, Failure> {
     if let Some(toolchain) = installed()? {
         return Ok(toolchain);
     }
@@ -120,6 +140,7 @@ fn find_toolchain() -> Result<Toolchain, Failure> {
     });
     if root && is_on_path("apt-get") && !is_offline() {
         say("installing Debian's Rust library for Wasm");
+        run(Command::new("apt-get").args(["-o", "Acquire::http::Timeout=20", "update"]))?;
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").args([
             "-o",
@@ -214,13 +235,8 @@ fn compile(root: &Path, toolchain: &Toolchain, target: &Path) -> Result<(), Fail
     command
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env_remove("RUSTFLAGS");
-    if let Some(rustc) = &toolchain.rustc {
-        command.env("RUSTC", rustc);
-    }
+    toolchain.apply(&mut command);
     if toolchain.build_std {
-        command
-            .env("RUSTC_BOOTSTRAP", "1")
-            .arg("-Zbuild-std=core,alloc");
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", find_linker()?);
     }
     run(&mut command)

@@ -16,6 +16,7 @@ use onsen_harness::rng::Rng;
 use onsen_harness::traffic::Flow;
 use onsen_harness::wait::wait_until;
 use onsen_harness::{HarnessError, Lab, LabOptions, Result, private_test};
+use serde_json::json;
 
 /// Guards against hanging.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -207,6 +208,49 @@ private_test! {
             lab.node().plugin.must_del(&pod, Some(&added.result))?;
         }
         no_eni_leaks(&mut lab)
+    }
+
+    fn lost_replies_and_errors_of_ec2_lose_no_pod_and_no_eni() {
+        let seed = Rng::seed();
+        println!("repeat with ONSEN_TEST_SEED={seed}");
+        let mut lab = Lab::start(&LabOptions {
+            latency_scale: 0.02,
+            seed,
+            ..LabOptions::default()
+        })?;
+        for name in ["reply-lost", "internal-error", "internal-error-applied", "throttle"] {
+            lab.aws.fault(&json!({"name": name, "probability": 0.15}))?;
+        }
+        let plugin = lab.node().plugin.clone();
+        let mut rng = Rng::new(seed);
+        let mut running = Running::new();
+        for i in 0..30 {
+            let pod = Pod::create(&format!("p{i}"))?;
+            match plugin.add(&pod)? {
+                Ok(added) => {
+                    running.insert(pod.name.clone(), (pod, added));
+                }
+                // Told in time that nothing came: a runtime tries again with a new sandbox.
+                Err(_) => plugin.must_del(&pod, None)?,
+            }
+            if rng.below(3) == 0
+                && let Some((_, (pod, added))) = running.pop_first()
+            {
+                plugin.must_del(&pod, Some(&added.result))?;
+            }
+            lab.node().must_run()?;
+        }
+        assert!(!running.is_empty(), "some pods got through");
+        audit(&lab, &running)?;
+        lab.aws.heal()?;
+        // With EC2 well again, a pod is served and everything comes to rest.
+        let last = Pod::create("last")?;
+        let added = plugin.must_add(&last)?;
+        running.insert(last.name.clone(), (last, added));
+        audit(&lab, &running)?;
+        no_eni_leaks(&mut lab)?;
+        assert_eq!(lab.aws.state()?.dropped_packets.total, 0);
+        Ok(())
     }
 
     fn a_checkpoint_cut_in_half_loses_no_pod() {
