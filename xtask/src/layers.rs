@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 16] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -51,11 +51,6 @@ const RULES: [Rule; 17] = [
     Rule {
         package: "onsen-policy-sdk",
         ours: &[],
-        never: &["onsen-core", "wasmtime", "tokio", AWS],
-    },
-    Rule {
-        package: "onsen-policy-misbehave",
-        ours: &["onsen-policy-sdk"],
         never: &["onsen-core", "wasmtime", "tokio", AWS],
     },
     Rule {

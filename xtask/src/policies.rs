@@ -16,8 +16,8 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use crate::failure::Failure;
 use crate::run::{cargo, output, run, say, target_folder};
 
-/// Parts of the packages' names. The last is a guest for tests, which no program embeds.
-const NAMES: [&str; 3] = ["default-warm-eni", "prefix-frugal", "misbehave"];
+/// Folder below `policies/`, and part of the package's name.
+const NAMES: [&str; 2] = ["default-warm-eni", "prefix-frugal"];
 /// Where guests run: no operating system below them.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -94,7 +94,6 @@ fn is_fresh(root: &Path, built: &Path, stamp: &Path) -> Result<bool, Failure> {
     for input in [
         "wit",
         "policies",
-        "tests/policies",
         "Cargo.toml",
         "Cargo.lock",
         "xtask/src/policies.rs",
