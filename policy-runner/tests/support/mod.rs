@@ -34,7 +34,8 @@ pub fn guest(decide: &str) -> Vec<u8> {
         .select_world(&[package], Some("ipam-policy"))
         .unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let encoder = ComponentEncoder::default().module(&module).unwrap();
+    let mut encoder = ComponentEncoder::default();
+    let encoder = encoder.module(&module).unwrap();
     encoder.validate(true).encode().unwrap()
 }
 
