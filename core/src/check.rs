@@ -221,7 +221,7 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
             }
             tally.enis += 1;
             tally.grow_calls += 1;
-            tally.addresses += blocks.saturating_mul(addresses_per(node, unit));
+            tally.addresses += blocks.saturating_mul(node.addresses_per(unit));
             Ok(Step::Attach {
                 subnet,
                 unit,
@@ -243,7 +243,7 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
                 return Err("eni-full");
             }
             tally.grow_calls += 1;
-            tally.addresses += count.saturating_mul(addresses_per(node, unit));
+            tally.addresses += count.saturating_mul(node.addresses_per(unit));
             tally.touched.insert(id.clone());
             Ok(Step::Grow {
                 eni: id,
@@ -314,13 +314,6 @@ fn may_destroy(node: &Node, tally: &Tally, now: Millis) -> Result<(), &'static s
         return Err("call-budget");
     }
     Ok(())
-}
-
-fn addresses_per(node: &Node, unit: Unit) -> u32 {
-    match unit {
-        Unit::Address => 1,
-        Unit::Prefix => node.config.limits.addresses_per_prefix,
-    }
 }
 
 /// Why a block must not be released now.

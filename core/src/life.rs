@@ -77,6 +77,7 @@ impl Node {
                 self.grow_bucket.take(now);
                 if let Some(eni) = self.pool.eni_mut(&eni) {
                     eni.growing = count;
+                    eni.growing_unit = unit;
                 }
                 self.call(Ec2Request::Assign { eni, unit, count }, out);
             }

@@ -41,6 +41,22 @@ pub(crate) struct PastOutcome {
     pub(crate) code: String,
 }
 
+impl PastOutcome {
+    /// One that did nothing and was not refused; the rest is filled in by the caller.
+    pub(crate) fn of(operation: Operation, unit: Unit, at: Millis) -> Self {
+        Self {
+            at,
+            operation,
+            eni: None,
+            subnet: None,
+            unit,
+            asked: 0,
+            done: 0,
+            code: String::new(),
+        }
+    }
+}
+
 /// The last thing EC2 refused to give.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {

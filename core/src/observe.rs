@@ -15,7 +15,7 @@ use crate::effect::{Effect, Severity};
 use crate::event::{EniFacts, Observation};
 use crate::ids::EniId;
 use crate::life::report;
-use crate::node::Node;
+use crate::node::{Node, PastOutcome};
 use crate::pool::{Eni, Goal, Link};
 use crate::snapshot::{Operation, Role, Trigger};
 use crate::time::Millis;
@@ -295,12 +295,15 @@ impl Node {
             eni.link = Link::Absent;
             out.push(Effect::ForgetEni(eni.link_facts()));
         }
-        let (asked, subnet, unit) = (eni.growing, eni.subnet.clone(), self.config.unit);
+        let (asked, subnet, unit) = (eni.growing, eni.subnet.clone(), eni.growing_unit);
         eni.growing = 0;
         // What was to leave and is not there has left; what is there has stayed.
         eni.blocks.retain(|cidr, block| {
-            block.confirmed_at = asked_at;
-            !block.leaving || facts.blocks.contains(cidr)
+            let seen = facts.blocks.contains(cidr);
+            if seen {
+                block.confirmed_at = asked_at;
+            }
+            seen || !block.leaving
         });
         for block in eni.blocks.values_mut() {
             block.leaving = false;
@@ -311,16 +314,14 @@ impl Node {
         }
         if asked > 0 {
             let code = if found == 0 { "Unknown" } else { "" };
-            self.record(
-                Operation::Grow,
-                Some(id),
-                Some(subnet),
-                unit,
+            self.record(PastOutcome {
+                eni: Some(id.clone()),
+                subnet: Some(subnet),
                 asked,
-                found,
-                code,
-                now,
-            );
+                done: found,
+                code: code.into(),
+                ..PastOutcome::of(Operation::Grow, unit, now)
+            });
         } else {
             self.mind.wake(Trigger::Outcome);
         }
@@ -336,17 +337,12 @@ impl Node {
             .collect();
         for create in undone {
             self.creates.retain(|other| other.intent != create.intent);
-            let subnet = Some(create.subnet);
-            self.record(
-                Operation::AttachEni,
-                None,
-                subnet,
-                create.unit,
-                create.blocks,
-                0,
-                "Unknown",
-                now,
-            );
+            self.record(PastOutcome {
+                subnet: Some(create.subnet),
+                asked: create.blocks,
+                code: "Unknown".into(),
+                ..PastOutcome::of(Operation::AttachEni, create.unit, now)
+            });
         }
     }
 
@@ -426,7 +422,7 @@ impl Node {
             );
         }
         let unit = self.config.unit;
-        self.record(Operation::DetachEni, None, None, unit, 0, 0, "", asked_at);
+        self.record(PastOutcome::of(Operation::DetachEni, unit, asked_at));
     }
 
     fn report_lost(&self, gone: impl Fn(core::net::IpAddr) -> bool, out: &mut Vec<Effect>) {

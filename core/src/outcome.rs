@@ -43,8 +43,13 @@ impl Node {
                 .keys()
                 .next()
                 .map_or(self.config.unit, Cidr::unit);
-            let (attach, subnet) = (Operation::AttachEni, Some(subnet));
-            self.record(attach, Some(id), subnet, unit, blocks, blocks, "", now);
+            self.record(PastOutcome {
+                eni: Some(id.clone()),
+                subnet: Some(subnet),
+                asked: blocks,
+                done: blocks,
+                ..PastOutcome::of(Operation::AttachEni, unit, now)
+            });
             return;
         };
         eni.link = Link::Absent;
@@ -153,10 +158,12 @@ impl Node {
                     code: code.clone(),
                     shortage: is_shortage(&code, &message),
                 });
-                let (subnet, unit, blocks) = (Some(create.subnet), create.unit, create.blocks);
-                let code = remembered(unit, &code, &message);
-                let attach = Operation::AttachEni;
-                self.record(attach, None, subnet, unit, blocks, 0, code, now);
+                self.record(PastOutcome {
+                    subnet: Some(create.subnet),
+                    asked: create.blocks,
+                    code: remembered(create.unit, &code, &message).into(),
+                    ..PastOutcome::of(Operation::AttachEni, create.unit, now)
+                });
             }
             Ec2Outcome::Done(_) | Ec2Outcome::Unknown { .. } => {
                 self.creates[place].doubt = Some(now + self.config.times.settle);
@@ -188,16 +195,13 @@ impl Node {
                     added += u32::from(self.pool.add_block(id, cidr, now));
                 }
                 let subnet = self.grown(id, now);
-                self.record(
-                    Operation::Grow,
-                    Some(id),
+                self.record(PastOutcome {
+                    eni: Some(id.clone()),
                     subnet,
-                    unit,
                     asked,
-                    added,
-                    "",
-                    now,
-                );
+                    done: added,
+                    ..PastOutcome::of(Operation::Grow, unit, now)
+                });
             }
             Ec2Outcome::Refused { code, message } => {
                 let subnet = self.grown(id, now);
@@ -238,16 +242,12 @@ impl Node {
         match outcome {
             Ec2Outcome::Done(_) => {
                 eni.blocks.retain(|cidr, _| !blocks.contains(cidr));
-                self.record(
-                    Operation::Release,
-                    Some(id),
-                    None,
-                    unit,
+                self.record(PastOutcome {
+                    eni: Some(id.clone()),
                     asked,
-                    asked,
-                    "",
-                    now,
-                );
+                    done: asked,
+                    ..PastOutcome::of(Operation::Release, unit, now)
+                });
             }
             Ec2Outcome::Refused { code, message } => {
                 if code == "InvalidParameterValue" {
@@ -380,7 +380,7 @@ impl Node {
             self.pool.remove_eni(id);
             self.refused_indexes.clear();
             let unit = self.config.unit;
-            self.record(Operation::DetachEni, None, None, unit, 0, 0, "", now);
+            self.record(PastOutcome::of(Operation::DetachEni, unit, now));
         } else if let Some(eni) = self.pool.eni_mut(id) {
             // "Currently in use": the detach has not ended yet.
             eni.tries += 1;
@@ -422,36 +422,21 @@ impl Node {
                 shortage: is_shortage(code, message),
             });
         }
-        let code = remembered(unit, code, message);
-        self.record(operation, Some(id), subnet, unit, asked, 0, code, now);
+        self.record(PastOutcome {
+            eni: Some(id.clone()),
+            subnet,
+            asked,
+            code: remembered(unit, code, message).into(),
+            ..PastOutcome::of(operation, unit, now)
+        });
     }
 
     /// Notes an outcome for the policy and wakes it.
-    #[expect(clippy::too_many_arguments, reason = "one outcome has that many facts")]
-    pub(crate) fn record(
-        &mut self,
-        operation: Operation,
-        eni: Option<&EniId>,
-        subnet: Option<SubnetId>,
-        unit: Unit,
-        asked: u32,
-        done: u32,
-        code: &str,
-        now: Millis,
-    ) {
-        if done > 0 && matches!(operation, Operation::AttachEni | Operation::Grow) {
+    pub(crate) fn record(&mut self, past: PastOutcome) {
+        if past.done > 0 && matches!(past.operation, Operation::AttachEni | Operation::Grow) {
             self.last_refusal = None;
         }
-        self.outcomes.push_back(PastOutcome {
-            at: now,
-            operation,
-            eni: eni.cloned(),
-            subnet,
-            unit,
-            asked,
-            done,
-            code: code.into(),
-        });
+        self.outcomes.push_back(past);
         self.mind.wake(Trigger::Outcome);
     }
 

@@ -392,15 +392,24 @@ impl Node {
 
     /// Addresses of usable ENIs once all that is asked for has come.
     pub(crate) fn addresses_coming(&self) -> u32 {
-        let per = match self.config.unit {
+        let growing = self
+            .pool
+            .enis
+            .iter()
+            .map(|eni| (eni.growing, eni.growing_unit));
+        let creating = self.creating().map(|create| (create.blocks, create.unit));
+        growing
+            .chain(creating)
+            .map(|(blocks, unit)| blocks.saturating_mul(self.addresses_per(unit)))
+            .fold(self.pool.addresses(), u32::saturating_add)
+    }
+
+    /// Addresses of one new block.
+    pub(crate) fn addresses_per(&self, unit: Unit) -> u32 {
+        match unit {
             Unit::Address => 1,
             Unit::Prefix => self.config.limits.addresses_per_prefix,
-        };
-        let growing: u32 = self.pool.enis.iter().map(|eni| eni.growing).sum();
-        let creating: u32 = self.creating().map(|call| call.blocks).sum();
-        self.pool
-            .addresses()
-            .saturating_add((growing + creating).saturating_mul(per))
+        }
     }
 
     /// Whether EC2 could give this node more at all.

@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::cidr::Cidr;
+use crate::cidr::{Cidr, Unit};
 use crate::effect::{Allocation, EniLink, Holding, Saved};
 use crate::event::{Attachment, EniFacts};
 use crate::ids::{EniId, IntentId, Mac, PodName, SandboxKey, SubnetId};
@@ -66,6 +66,8 @@ pub(crate) struct Eni {
     pub(crate) since: Millis,
     /// Blocks asked for and not answered.
     pub(crate) growing: u32,
+    /// What they are.
+    pub(crate) growing_unit: Unit,
     /// The EC2 call about it that is under way.
     pub(crate) call: Option<IntentId>,
     /// An outcome was unknown; a look asked for at or after this time settles it.
@@ -105,6 +107,7 @@ impl Eni {
             goal: Goal::Keep,
             since: now,
             growing: 0,
+            growing_unit: Unit::Address,
             call: None,
             doubt: None,
             changed_at: 0,
