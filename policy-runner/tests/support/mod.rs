@@ -8,7 +8,7 @@ use wit_parser::Resolve;
 
 /// A component whose `decide` has this body (parameter `$in`, result: where the answer lies).
 /// `$answer` is the address of an answer of zeros: a decision that asks for nothing.
-pub fn guest(decide: &str) -> Vec<u8> {
+pub(crate) fn guest(decide: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
             (import "onsen:policy/log@0.1.0" "write" (func $log (param i32 i32 i32)))
@@ -40,6 +40,6 @@ pub fn guest(decide: &str) -> Vec<u8> {
 }
 
 /// Loads a guest under these limits.
-pub fn load(limits: Limits, wasm: &[u8]) -> Result<Policy, PolicyError> {
+pub(crate) fn load(limits: Limits, wasm: &[u8]) -> Result<Policy, PolicyError> {
     Engine::new(limits, None).unwrap().load(wasm)
 }
