@@ -1,4 +1,4 @@
-//! Measures AddNetwork and DelNetwork against a running daemon and prints JSON on stdout.
+//! Measures `AddNetwork` and `DelNetwork` against a running daemon and prints JSON on stdout.
 //!
 //! `ONSEN_SOCKET=PATH call [ROUNDS]`; times in milliseconds. The sandboxes are made up: no pod is
 //! wired, and each address is given back at the end.
