@@ -1,6 +1,7 @@
-//! Measures `decide` of the built-in policies and prints JSON on stdout.
+//! Measures `decide` of the built-in policies, or of other components, and prints JSON on stdout.
 //!
-//! `cargo run --release -p onsen-policy-runner --example decide [ROUNDS]`; times in microseconds.
+//! `cargo run --release -p onsen-policy-runner --example decide [ROUNDS [FILE...]]`; times in
+//! microseconds.
 //! Nodes: empty (one ENI, nothing on it), typical (3 ENIs of 9 slots, 20 pods), full (15 ENIs of
 //! 49 slots, 700 pods). Each call gets an instance of its own, as in the daemon.
 
@@ -12,15 +13,25 @@ use onsen_policy_runner::{Engine, Limits, builtin};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let rounds = match std::env::args().nth(1) {
+    let mut arguments = std::env::args().skip(1);
+    let rounds = match arguments.next() {
         Some(text) => text.parse::<usize>()?.max(1),
         None => 2_000,
     };
+    let mut components = Vec::new();
+    for file in arguments {
+        components.push((file.clone(), std::fs::read(&file)?));
+    }
+    if components.is_empty() {
+        for name in builtin::names() {
+            components.push(((*name).to_owned(), builtin::get(name)?.to_vec()));
+        }
+    }
     let engine = Engine::new(Limits::default(), None)?;
     let mut report = serde_json::Map::new();
-    for name in builtin::names() {
+    for (name, wasm) in components {
         let start = Instant::now();
-        let policy = engine.load(builtin::get(name)?)?;
+        let policy = engine.load(&wasm)?;
         let load_ms = start.elapsed().as_secs_f64() * 1_000.0;
         let mut entry = serde_json::Map::new();
         entry.insert("load_ms".to_owned(), json!(load_ms));
@@ -39,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             entry.insert(label.to_owned(), summary(&mut times, fuel));
         }
-        report.insert((*name).to_owned(), Value::Object(entry));
+        report.insert(name, Value::Object(entry));
     }
     println!("{}", Value::Object(report));
     Ok(())

@@ -141,6 +141,16 @@ fn config(limits: &Limits) -> Config {
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .max_wasm_stack(limits.stack_bytes);
+    // Every call makes and drops an instance. A guest's memory on the heap, with bounds checked
+    // by its code, costs a third of pages mapped, guarded and given back each time; and the
+    // process needs no signal handlers.
+    config
+        .signals_based_traps(false)
+        .memory_init_cow(false)
+        .memory_reservation(0)
+        .memory_reservation_for_growth(1 << 20)
+        .memory_guard_size(0)
+        .guard_before_linear_memory(false);
     config
 }
 
