@@ -117,7 +117,7 @@ pub(crate) struct Watcher {
     file: Option<PathBuf>,
     /// Not tried again until it changes, be it good or bad.
     tried: Option<Result<Wanted, String>>,
-    running: Option<Arc<Policy>>,
+    running: Option<(Cow<'static, [u8]>, Arc<Policy>)>,
 }
 
 impl Watcher {
@@ -154,7 +154,6 @@ impl Watcher {
         match self.try_out(wanted, None) {
             News::Changed(chosen) => (chosen, None),
             News::Refused(why) => {
-                self.running = Some(self.built_in());
                 let chosen = Chosen {
                     policy: self.built_in(),
                     reference: Reference::BuiltIn(DEFAULT.into()),
@@ -174,9 +173,13 @@ impl Watcher {
 
     fn try_out(&mut self, wanted: Result<Wanted, String>, last: Option<&Snapshot>) -> News {
         self.tried = Some(wanted.clone());
-        match wanted.and_then(|wanted| self.make(wanted, last)) {
-            Ok(chosen) => {
-                self.running = Some(Arc::clone(&chosen.policy));
+        let made = wanted.and_then(|wanted| {
+            let wasm = wanted.wasm.clone();
+            Ok((wasm, self.make(wanted, last)?))
+        });
+        match made {
+            Ok((wasm, chosen)) => {
+                self.running = Some((wasm, Arc::clone(&chosen.policy)));
                 News::Changed(chosen)
             }
             Err(why) => News::Refused(why),
@@ -217,15 +220,24 @@ impl Watcher {
         })
     }
 
+    /// What is compiled already: the built-in default, and what runs.
+    fn known(&self, wasm: &[u8]) -> Option<Arc<Policy>> {
+        if builtin::get(DEFAULT).is_ok_and(|default| default == wasm) {
+            return Some(self.built_in());
+        }
+        let (bytes, policy) = self.running.as_ref()?;
+        (**bytes == *wasm).then(|| Arc::clone(policy))
+    }
+
     fn make(&self, wanted: Wanted, last: Option<&Snapshot>) -> Result<Chosen, String> {
         let refused = |why: &dyn std::fmt::Display| format!("policy {}: {why}", wanted.reference);
-        let loaded = self
-            .engine
-            .load(&wanted.wasm)
-            .map_err(|error| refused(&error))?;
-        let policy = match &self.running {
-            Some(running) if running.digest() == loaded.digest() => Arc::clone(running),
-            Some(_) | None => Arc::new(loaded),
+        let policy = match self.known(&wanted.wasm) {
+            Some(known) => known,
+            None => self
+                .engine
+                .load(&wanted.wasm)
+                .map(Arc::new)
+                .map_err(|error| refused(&error))?,
         };
         let chosen = Chosen {
             policy,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -12,10 +13,15 @@ const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// The folder of the workspace.
 pub(crate) fn root() -> &'static Path {
-    // xtask/ lies directly in it.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        // What cargo says now comes first: with a target folder that several checkouts share, this
+        // program may have been compiled in another one.
+        let here = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        // xtask/ lies directly in it.
+        here.parent().unwrap_or(Path::new(".")).to_owned()
+    })
 }
 
 /// A progress line: on stderr, for stdout belongs to results.
