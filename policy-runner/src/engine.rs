@@ -137,6 +137,8 @@ fn config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
+        // A pool of compiler threads would keep its memory for the rest of the daemon's life.
+        .parallel_compilation(false)
         .epoch_interruption(true)
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)

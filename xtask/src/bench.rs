@@ -69,8 +69,11 @@ fn measure(count: usize) -> Result<Value, Failure> {
         ..LabOptions::default()
     };
     let wanted = count + 10;
-    let setting = ("WARM_IP_TARGET".to_owned(), wanted.to_string());
-    options.settings.extend([setting]);
+    let cache = std::env::temp_dir().join(format!("onsen-bench-{}", std::process::id()));
+    options.settings.extend([
+        ("WARM_IP_TARGET".to_owned(), wanted.to_string()),
+        ("ONSEN_CACHE_DIR".to_owned(), cache.display().to_string()),
+    ]);
     say("starting a node and filling its pool");
     let mut lab = Lab::start(&options)?;
     let node = lab.node();
@@ -79,6 +82,12 @@ fn measure(count: usize) -> Result<Value, Failure> {
     let mut report = Map::new();
     report.insert("pods".to_owned(), json!(count));
     report.insert("memory_idle_kib".to_owned(), json!(memory(node)?));
+    // The second start finds the policy compiled.
+    node.stop_daemon()?;
+    node.start()?;
+    node.wait_ready()?;
+    node.wait_status("a full pool after a restart", PATIENCE, full)?;
+    report.insert("memory_restarted_kib".to_owned(), json!(memory(node)?));
 
     say("the gRPC call alone");
     report.insert("grpc".to_owned(), grpc(&folder, node, count)?);
@@ -95,6 +104,7 @@ fn measure(count: usize) -> Result<Value, Failure> {
         bare(&Netns::existing(&plugin.netns), count)?,
     );
     drop(lab);
+    std::fs::remove_dir_all(&cache).map_err(Failure::io(format!("remove {}", cache.display())))?;
 
     say("decide");
     report.insert("decide".to_owned(), program(&folder, "decide", None)?);
