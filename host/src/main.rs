@@ -31,6 +31,7 @@ mod text;
 mod words;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,9 +53,10 @@ It is configured by environment variables, those of the Amazon VPC CNI and ONSEN
 Usage: onsend [OPTION]
 
 Options:
-      --check-settings  Print what the environment sets and exit, with 1 when a value is bad
-  -h, --help            Print this help
-  -V, --version         Print the version
+      --check-settings      Print what the environment sets and exit, with 1 when a value is bad
+      --compile-policy DIR  Compile the component on stdin into the cache DIR and exit
+  -h, --help                Print this help
+  -V, --version             Print the version
 
 Examples:
   ONSEN_POLICY=builtin:prefix-frugal onsend
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["--check-settings"] => return check_settings(),
+        ["--compile-policy", cache] => return compile_policy(Path::new(cache)),
         _ => {
             eprintln!("onsend: unexpected arguments {arguments:?}\n\n{HELP}");
             return ExitCode::from(2);
@@ -121,6 +124,16 @@ fn check_settings() -> ExitCode {
         }
         Err(problems) => {
             complain(&problems);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile_policy(cache: &Path) -> ExitCode {
+    match policies::compile_into(cache, std::io::stdin()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("onsend: {why}");
             ExitCode::FAILURE
         }
     }

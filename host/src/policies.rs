@@ -9,15 +9,16 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::Proposal;
 use onsen_core::snapshot::{Setting, Snapshot};
-use onsen_policy_runner::{Engine, Policy, builtin};
+use onsen_policy_runner::{Engine, Limits, Policy, PolicyError, builtin};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -111,6 +112,8 @@ struct Wanted {
 /// Makes policies out of what the operator asks for.
 pub(crate) struct Watcher {
     engine: Engine,
+    /// Where compiled policies are kept.
+    cache: Option<PathBuf>,
     built_in: Arc<Policy>,
     reference: Reference,
     settings: BTreeMap<String, String>,
@@ -123,17 +126,14 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Loads the built-in default, without which nothing starts. Blocks while it compiles.
     pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
-        let engine = Engine::new(
-            onsen_policy_runner::Limits::default(),
-            settings.cache_dir.clone(),
-        )
-        .map_err(|error| format!("the policy engine does not start: {error}"))?;
+        let (engine, cache) = start_engine(settings.cache_dir.clone())
+            .map_err(|error| format!("the policy engine does not start: {error}"))?;
         let wasm = builtin::get(DEFAULT).map_err(|absent| absent.to_string())?;
-        let built_in = engine
-            .load(wasm)
+        let built_in = load(&engine, cache.as_deref(), wasm)
             .map_err(|error| format!("the built-in policy {DEFAULT} does not load: {error}"))?;
         Ok(Self {
             engine,
+            cache,
             built_in: Arc::new(built_in),
             reference: settings.policy.clone(),
             settings: settings.policy_settings.clone(),
@@ -233,9 +233,7 @@ impl Watcher {
         let refused = |why: &dyn std::fmt::Display| format!("policy {}: {why}", wanted.reference);
         let policy = match self.known(&wanted.wasm) {
             Some(known) => known,
-            None => self
-                .engine
-                .load(&wanted.wasm)
+            None => load(&self.engine, self.cache.as_deref(), &wanted.wasm)
                 .map(Arc::new)
                 .map_err(|error| refused(&error))?,
         };
@@ -322,6 +320,57 @@ impl Watcher {
     }
 }
 
+/// An engine, with its cache when that can be used.
+fn start_engine(cache: PathBuf) -> Result<(Engine, Option<PathBuf>), PolicyError> {
+    match Engine::new(Limits::default(), Some(cache.clone())) {
+        Err(error @ PolicyError::Cache { .. }) => {
+            tracing::warn!("{error}; policies are compiled at each start");
+            Ok((Engine::new(Limits::default(), None)?, None))
+        }
+        engine => Ok((engine?, Some(cache))),
+    }
+}
+
+/// Compiling takes tens of megabytes that an allocator does not give back. So a child does it, into
+/// the cache, and ends. When it fails this process compiles, and has the error to tell.
+fn load(engine: &Engine, cache: Option<&Path>, wasm: &[u8]) -> Result<Policy, PolicyError> {
+    if let Some(cache) = cache
+        && let Err(error) = compile_beside(cache, wasm)
+    {
+        tracing::debug!("no child process compiles policies: {error}");
+    }
+    engine.load(wasm)
+}
+
+fn compile_beside(cache: &Path, wasm: &[u8]) -> io::Result<()> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("--compile-policy")
+        .arg(cache)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(wasm));
+    child.wait()?;
+    written
+}
+
+/// What that child does: compiles a component into the cache.
+pub(crate) fn compile_into(cache: &Path, mut component: impl Read) -> Result<(), String> {
+    let mut wasm = Vec::new();
+    component
+        .read_to_end(&mut wasm)
+        .map_err(|error| format!("cannot read the component: {error}"))?;
+    let engine = Engine::new(Limits::default(), Some(cache.to_owned()));
+    engine
+        .and_then(|engine| engine.load(&wasm))
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 /// Absent is as good as empty: a mounted file may come later.
 fn read_file(path: &Path) -> Result<PolicyFile, String> {
     match fs::read(path) {
@@ -385,6 +434,7 @@ mod tests {
         let file = file.to_str().unwrap().to_owned();
         let settings = Settings::read(&|name| match name {
             "ONSEN_POLICY_FILE" => Some(file.clone()),
+            "ONSEN_CACHE_DIR" => Some(format!("{file}.cache")),
             "WARM_IP_TARGET" => Some("5".into()),
             _ => None,
         });

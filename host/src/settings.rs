@@ -184,7 +184,7 @@ pub(crate) struct Settings {
     /// A file that names the policy and its settings, read again each second.
     pub(crate) policy_file: Option<PathBuf>,
     /// Keeps compiled policies.
-    pub(crate) cache_dir: Option<PathBuf>,
+    pub(crate) cache_dir: PathBuf,
 
     /// Where EC2 answers instead of its regional endpoint.
     pub(crate) ec2_endpoint: Option<String>,
@@ -247,6 +247,9 @@ impl Settings {
         }
         r.flag("ENABLE_PREFIX_DELEGATION", false);
 
+        let socket = r
+            .path("ONSEN_SOCKET")
+            .unwrap_or_else(|| onsen_rpc::DAEMON_SOCKET.into());
         let settings = Self {
             node_name: var("MY_NODE_NAME").unwrap_or_default(),
             cluster_name: var("CLUSTER_NAME").unwrap_or_default(),
@@ -321,9 +324,10 @@ impl Settings {
                     },
                 )
                 .unwrap_or_default(),
-            socket: r
-                .path("ONSEN_SOCKET")
-                .unwrap_or_else(|| onsen_rpc::DAEMON_SOCKET.into()),
+            cache_dir: r
+                .path("ONSEN_CACHE_DIR")
+                .unwrap_or_else(|| socket.with_file_name("onsen-cache")),
+            socket,
             checkpoint: r
                 .path("AWS_VPC_K8S_CNI_BACKING_STORE")
                 .unwrap_or_else(|| "/var/run/aws-node/ipam.json".into()),
@@ -334,7 +338,6 @@ impl Settings {
                 })
                 .unwrap_or_else(|| Reference::BuiltIn(crate::policies::DEFAULT.into())),
             policy_file: r.path("ONSEN_POLICY_FILE"),
-            cache_dir: r.path("ONSEN_CACHE_DIR"),
             ec2_endpoint: r.url("AWS_EC2_ENDPOINT"),
             imds_endpoint: r.url("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
             region: r.text("AWS_REGION"),
