@@ -116,21 +116,26 @@ struct Tally {
 pub(crate) fn check(node: &Node, asked: &Asked, proposal: &Proposal, now: Millis) -> Checked {
     let mut checked = Checked::default();
     let mut tally = Tally::default();
-    for (place, action) in proposal.actions.iter().enumerate() {
-        let step = if place < MAX_ACTIONS {
-            name(node, asked, &action.request)
-        } else {
-            Err("too-many-actions")
-        };
+    for action in proposal.actions.iter().take(MAX_ACTIONS) {
+        let step = name(node, asked, &action.request);
+        // Indexes that point nowhere have no better words than themselves.
+        let words = step
+            .as_ref()
+            .map_or_else(|_| format!("{:?}", action.request), Step::in_words);
         match step.and_then(|step| admit(node, &mut tally, step, now)) {
             Ok(step) => {
-                checked
-                    .accepted
-                    .push(format!("{}: {}", step.in_words(), clipped(&action.reason)));
+                let sentence = format!("{}: {}", step.in_words(), clipped(&action.reason));
+                checked.accepted.push(sentence);
                 checked.plan.0.push(step);
             }
-            Err(why) => checked.dropped.push((format!("{:?}", action.request), why)),
+            Err(why) => checked.dropped.push((clipped(&words), why)),
         }
+    }
+    let more = proposal.actions.len().saturating_sub(MAX_ACTIONS);
+    if more > 0 {
+        // Told once: what is recorded of a decision must not grow with a policy's nonsense.
+        let words = format!("{more} more actions");
+        checked.dropped.push((words, "too-many-actions"));
     }
     checked
 }

@@ -47,6 +47,7 @@ fn op() -> impl Strategy<Value = Op> {
             Just(Policy::Destructive),
             Just(Policy::Broken),
             Just(Policy::Idle),
+            Just(Policy::Flood),
         ].prop_map(Op::Policy),
         1 => any::<bool>().prop_map(Op::Cordon),
     ]
@@ -190,4 +191,13 @@ fn an_address_cools_across_a_restart() {
     world.add_new();
     world.run_for(1_000);
     assert_eq!(world.given.len(), 27);
+}
+
+#[test]
+fn a_flood_of_actions_is_told_once() {
+    let mut world = World::new(9, false, 30_000);
+    world.policy = Policy::Flood;
+    world.run_for(3 * 60_000);
+    let longest = world.longest_dropped;
+    assert!((1..=65).contains(&longest), "{longest}");
 }

@@ -53,6 +53,8 @@ pub(crate) enum Policy {
     Broken,
     /// Does nothing.
     Idle,
+    /// Asks for the impossible ten thousand times.
+    Flood,
 }
 
 /// Random numbers from a seed (xorshift64*).
@@ -237,6 +239,8 @@ pub(crate) struct World {
     pub(crate) given: BTreeMap<SandboxKey, IpAddr>,
     pub(crate) refusals: BTreeMap<&'static str, u32>,
     pub(crate) not_durable: u32,
+    /// The most dropped actions that one decision was recorded with.
+    pub(crate) longest_dropped: usize,
     pub(crate) assigned_replies: u32,
     pub(crate) trace: Vec<String>,
     dice: Dice,
@@ -303,6 +307,7 @@ impl World {
             given: BTreeMap::new(),
             refusals: BTreeMap::new(),
             not_durable: 0,
+            longest_dropped: 0,
             assigned_replies: 0,
             trace: Vec::new(),
             dice: Dice(seed | 1),
@@ -520,7 +525,10 @@ impl World {
                     );
                 }
                 Effect::Look => self.looks(),
-                Effect::ForgetEni(_) | Effect::Report(_) | Effect::Decided(_) => {}
+                Effect::Decided(record) => {
+                    self.longest_dropped = self.longest_dropped.max(record.dropped.len());
+                }
+                Effect::ForgetEni(_) | Effect::Report(_) => {}
             }
         }
     }
@@ -613,6 +621,7 @@ impl World {
         let actions = match policy {
             Policy::Broken => return Err("trap: unreachable".into()),
             Policy::Idle => Vec::new(),
+            Policy::Flood => vec![Request::DetachEni { eni: 99 }; 10_000],
             Policy::Sensible => sensible(snapshot),
             Policy::Nonsense => (0..self.dice.below(100)).map(|_| self.nonsense()).collect(),
             Policy::Greedy => (0..10)
