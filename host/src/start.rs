@@ -20,6 +20,7 @@ use onsen_core::ids::SandboxKey;
 use onsen_core::node::Node;
 use onsen_core::snapshot::{Limits, NodeFacts};
 use onsen_net::Net;
+use onsen_policy_runner::builtin;
 use onsen_wiring::{EniWiring, Family, NodeWiring};
 use tokio::sync::watch;
 
@@ -28,7 +29,7 @@ use crate::clock::{self, Clock, millis};
 use crate::daemon::{Beginning, InForce, Nameplate, Tools};
 use crate::ec2::{Birthmarks, Ec2, Owner};
 use crate::imds::{Facts, Imds};
-use crate::policies::Watcher;
+use crate::policies::{self, Watcher};
 use crate::recover::{self, PodLink, Recovered};
 use crate::requests::Mailbox;
 use crate::rpc_server::Constants;
@@ -59,6 +60,8 @@ pub(crate) async fn start(
     mailbox: Mailbox,
 ) -> Result<Ready, String> {
     let watcher_settings = settings.clone();
+    // A build without the policies says so at once, and not after EC2 has answered.
+    builtin::get(policies::DEFAULT).map_err(|absent| absent.to_string())?;
     let watcher = tokio::task::spawn_blocking(move || {
         let mut watcher = Watcher::new(&watcher_settings)?;
         let first = watcher.first();
