@@ -265,7 +265,7 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
             for cidr in &blocks {
                 let block = eni.blocks.get(cidr).ok_or("no-such-block")?;
                 if let Some(why) = block_keep(node, eni, cidr, block) {
-                    return Err(word(why));
+                    return Err(why.word());
                 }
             }
             tally.release_calls += 1;
@@ -276,7 +276,7 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
             let eni = untouched(node, tally, &id)?;
             may_destroy(node, tally, now)?;
             if let Some(why) = eni_keep(node, eni, now) {
-                return Err(word(why));
+                return Err(why.word());
             }
             tally.release_calls += 1;
             tally.touched.insert(id.clone());
@@ -356,26 +356,5 @@ pub(crate) fn eni_keep(node: &Node, eni: &Eni, now: Millis) -> Option<KeepReason
         Some(KeepReason::Unconfirmed)
     } else {
         None
-    }
-}
-
-fn word(reason: KeepReason) -> &'static str {
-    match reason {
-        KeepReason::Primary => "primary",
-        KeepReason::Trunk => "trunk",
-        KeepReason::Efa => "efa",
-        KeepReason::Excluded => "excluded",
-        KeepReason::Assigned => "assigned",
-        KeepReason::Cooling => "cooling",
-        KeepReason::TooYoung => "too-young",
-        KeepReason::InFlight => "in-flight",
-        KeepReason::Unconfirmed => "unconfirmed",
-    }
-}
-
-/// The snapshot's answer to "why not", as text for people.
-impl core::fmt::Display for KeepReason {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(word(*self))
     }
 }

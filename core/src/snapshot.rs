@@ -108,6 +108,23 @@ pub enum KeepReason {
     Unconfirmed,
 }
 
+impl KeepReason {
+    /// The word of the contract.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Trunk => "trunk",
+            Self::Efa => "efa",
+            Self::Excluded => "excluded",
+            Self::Assigned => "assigned",
+            Self::Cooling => "cooling",
+            Self::TooYoung => "too-young",
+            Self::InFlight => "in-flight",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
 /// One ENI, without its blocks.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(missing_docs, reason = "the contract documents each field")]

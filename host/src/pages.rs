@@ -92,7 +92,7 @@ fn eni(eni: &EniStatus) -> Value {
         "primary_address": eni.primary,
         "since": eni.since,
         "free_slots": eni.free_slots,
-        "keep": eni.keep.map(keep),
+        "keep": eni.keep.map(KeepReason::word),
         "blocks": blocks,
     })
 }
@@ -121,18 +121,4 @@ fn pod(holding: &HoldingStatus) -> Value {
         "device_index": holding.device_index,
         "since": allocation.since,
     })
-}
-
-fn keep(reason: KeepReason) -> &'static str {
-    match reason {
-        KeepReason::Primary => "primary",
-        KeepReason::Trunk => "trunk",
-        KeepReason::Efa => "efa",
-        KeepReason::Excluded => "excluded",
-        KeepReason::Assigned => "assigned",
-        KeepReason::Cooling => "cooling",
-        KeepReason::TooYoung => "too-young",
-        KeepReason::InFlight => "in-flight",
-        KeepReason::Unconfirmed => "unconfirmed",
-    }
 }

@@ -99,7 +99,7 @@ impl Scalar {
     }
 }
 
-/// What the operator asks for now.
+/// What the operator asks for at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     reference: Reference,
