@@ -5,7 +5,7 @@
 //! Must hold: even if every step and everything already under way succeeds, no limit is passed;
 //! nothing assigned, cooling, unknown or too young is destroyed.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,6 +31,7 @@ pub(crate) enum Step {
         subnet: SubnetId,
         unit: Unit,
         blocks: u32,
+        card: u32,
     },
     Grow {
         eni: EniId,
@@ -57,8 +58,13 @@ impl Step {
                 subnet,
                 unit,
                 blocks,
+                card,
             } => {
-                format!("attach an ENI with {} in {subnet}", counted(*blocks, *unit))
+                let blocks = counted(*blocks, *unit);
+                match card {
+                    0 => format!("attach an ENI with {blocks} in {subnet}"),
+                    card => format!("attach an ENI with {blocks} in {subnet} to card {card}"),
+                }
             }
             Self::Grow { eni, unit, count } => format!("{} more on {eni}", counted(*count, *unit)),
             Self::Release { eni, blocks } => {
@@ -107,7 +113,8 @@ pub(crate) struct Checked {
 struct Tally {
     grow_calls: u32,
     release_calls: u32,
-    enis: u32,
+    /// ENIs by network card.
+    enis: BTreeMap<u32, u32>,
     addresses: u32,
     touched: BTreeSet<EniId>,
 }
@@ -169,6 +176,7 @@ fn name(node: &Node, asked: &Asked, request: &Request) -> Result<Step, &'static 
             subnet,
             unit,
             blocks,
+            card,
         } => Step::Attach {
             subnet: match subnet {
                 Some(index) => asked
@@ -180,6 +188,7 @@ fn name(node: &Node, asked: &Asked, request: &Request) -> Result<Step, &'static 
             },
             unit: *unit,
             blocks: *blocks,
+            card: *card,
         },
         Request::Grow {
             eni: index,
@@ -218,19 +227,22 @@ fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step
             subnet,
             unit,
             blocks,
+            card,
         } => {
             let blocks = blocks.min(node.config.limits.slots_per_eni);
             may_grow(node, tally, unit, now)?;
-            if node.eni_count() + tally.enis >= node.eni_limit() {
+            let planned = tally.enis.entry(card).or_insert(0);
+            if node.eni_count(card) + *planned >= node.eni_limit(card) {
                 return Err("eni-limit");
             }
-            tally.enis += 1;
+            *planned += 1;
             tally.grow_calls += 1;
             tally.addresses += blocks.saturating_mul(node.addresses_per(unit));
             Ok(Step::Attach {
                 subnet,
                 unit,
                 blocks,
+                card,
             })
         }
         Step::Grow {

@@ -86,7 +86,7 @@ impl Auditor {
     ) -> Result<Self, String> {
         let mut auditor = Self {
             slots: config.limits.slots_per_eni,
-            enis: config.limits.enis,
+            enis: config.limits.enis + config.limits.other_cards.iter().sum::<u32>(),
             cooldown: config.times.cooldown,
             consistency: config.times.consistency,
             settle: config.times.settle,

@@ -28,6 +28,7 @@ pub(crate) struct Create {
     pub(crate) subnet: SubnetId,
     pub(crate) unit: Unit,
     pub(crate) blocks: u32,
+    pub(crate) card: u32,
     pub(crate) since: Millis,
     /// The outcome was unknown; a look asked for at or after this time settles it.
     pub(crate) doubt: Option<Millis>,
@@ -56,6 +57,7 @@ impl Node {
                 subnet,
                 unit,
                 blocks,
+                card,
             } => {
                 self.grow_bucket.take(now);
                 let request = Ec2Request::CreateEni {
@@ -69,6 +71,7 @@ impl Node {
                     subnet,
                     unit,
                     blocks,
+                    card,
                     since: now,
                     doubt: None,
                 });
@@ -169,8 +172,8 @@ impl Node {
         match (eni.goal, &eni.attachment) {
             (Goal::Keep, None) => Some(Ec2Request::AttachEni {
                 eni: id,
-                device_index: self.free_device_index(),
-                card: 0,
+                device_index: self.free_device_index(eni.card),
+                card: eni.card,
             }),
             (Goal::Keep, Some(attachment)) => (eni.ours
                 && eni.role == Role::Secondary
@@ -189,8 +192,9 @@ impl Node {
         }
     }
 
-    /// The lowest device index of card 0 that nothing uses, is about to use, or was refused.
-    fn free_device_index(&self) -> u32 {
+    /// The lowest device index of the card that nothing uses, is about to use, or was refused. Index 0
+    /// is the primary's.
+    fn free_device_index(&self, card: u32) -> u32 {
         let attached = self
             .pool
             .enis
@@ -211,10 +215,10 @@ impl Node {
         let used: BTreeSet<(u32, u32)> = attached
             .chain(coming)
             .chain(self.foreign.iter().copied())
-            .chain(self.refused_indexes.iter().map(|index| (0, *index)))
+            .chain(self.refused_indexes.iter().copied())
             .collect();
         (1..=used.len() as u32 + 1)
-            .find(|index| !used.contains(&(0, *index)))
+            .find(|index| !used.contains(&(card, *index)))
             .unwrap_or(1)
     }
 

@@ -21,7 +21,7 @@ use crate::life::{Create, report};
 use crate::observe::Looks;
 use crate::policy::Mind;
 use crate::pool::{Eni, Goal, Link, Pool};
-use crate::snapshot::{Operation, Role, Trigger};
+use crate::snapshot::{Limits, Operation, Role, Trigger};
 use crate::time::{MINUTE, Millis};
 
 /// Outcomes the policy is shown: this many, this old.
@@ -84,7 +84,7 @@ pub struct Node {
     /// Card and device index of attached ENIs that the daemon leaves alone.
     pub(crate) foreign: BTreeSet<(u32, u32)>,
     /// Device indexes of card 0 that EC2 refused though nothing known uses them.
-    pub(crate) refused_indexes: BTreeSet<u32>,
+    pub(crate) refused_indexes: BTreeSet<(u32, u32)>,
     pub(crate) waiting: Waiting,
     pub(crate) history: History,
     pub(crate) journal: Journal,
@@ -434,8 +434,8 @@ impl Node {
             return Some(NoAddress::NodeFull {
                 assigned: self.pool.allocations().count() as u32,
                 cooling: self.pool.cooling().len() as u32,
-                enis: self.eni_count(),
-                enis_limit: self.eni_limit(),
+                enis: self.eni_count(0),
+                enis_limit: self.eni_limit(0),
             });
         }
         if self.throttle.until > now {
@@ -483,15 +483,34 @@ impl Node {
                 .any(|eni| eni.growing > 0 || (eni.goal == Goal::Keep && eni.link != Link::Ready))
     }
 
-    /// ENIs that count against the limit now or when everything under way has succeeded.
-    pub(crate) fn eni_count(&self) -> u32 {
-        (self.pool.enis.len() + self.creates.len()) as u32
+    /// ENIs of a network card that count against its limit now or when everything under way has
+    /// succeeded.
+    pub(crate) fn eni_count(&self, card: u32) -> u32 {
+        let enis = self.pool.enis.iter().map(Eni::card);
+        let coming = self.creates.iter().map(|create| create.card);
+        enis.chain(coming).filter(|of| *of == card).count() as u32
     }
 
-    /// ENIs that the daemon may have: what EC2 allows without those that it leaves alone.
-    pub(crate) fn eni_limit(&self) -> u32 {
-        let foreign = self.foreign.iter().filter(|(card, _)| *card == 0).count() as u32;
-        self.config.limits.enis.saturating_sub(foreign)
+    /// ENIs that the daemon may have on a network card: what EC2 allows without those that it
+    /// leaves alone.
+    pub(crate) fn eni_limit(&self, card: u32) -> u32 {
+        let limits = &self.config.limits;
+        let most = match (card as usize).checked_sub(1) {
+            None => limits.enis,
+            Some(place) => limits.other_cards.get(place).copied().unwrap_or(0),
+        };
+        let foreign = self.foreign.iter().filter(|(of, _)| *of == card).count() as u32;
+        most.saturating_sub(foreign)
+    }
+
+    /// What EC2 allows, lowered by the ENIs that the daemon leaves alone.
+    pub(crate) fn limits(&self) -> Limits {
+        let mut limits = self.config.limits.clone();
+        limits.enis = self.eni_limit(0);
+        for (card, most) in (1..).zip(&mut limits.other_cards) {
+            *most = self.eni_limit(card);
+        }
+        limits
     }
 
     /// ENIs that were asked for and have no id yet.

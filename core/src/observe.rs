@@ -171,7 +171,10 @@ impl Node {
                 .position(|create| create.doubt.is_some() && create.subnet == facts.subnet);
             self.take_in(facts.clone(), asked_at);
             if let Some(place) = doubtful {
-                self.creates.remove(place);
+                let create = self.creates.remove(place);
+                if let Some(eni) = self.pool.eni_mut(&facts.id) {
+                    eni.card = create.card;
+                }
                 let message = format!("{} was created though no answer came; it is used", facts.id);
                 report(out, Severity::Info, "eni-adopted", message);
                 continue;

@@ -146,8 +146,12 @@ impl Node {
         };
         match outcome {
             Ec2Outcome::Done(Ec2Gave::Eni(facts)) => {
-                self.creates.remove(place);
+                let create = self.creates.remove(place);
+                let id = facts.id.clone();
                 self.take_in(*facts, now);
+                if let Some(eni) = self.pool.eni_mut(&id) {
+                    eni.card = create.card;
+                }
             }
             Ec2Outcome::Refused { code, message } => {
                 let create = self.creates.remove(place);
@@ -291,7 +295,7 @@ impl Node {
                     && message.contains("device index")
                     && again
                 {
-                    self.refused_indexes.insert(index);
+                    self.refused_indexes.insert((card, index));
                 } else if code.ends_with(".NotFound") && again {
                     // EC2 forgets for a moment what it has just made.
                     eni.retry_at = now + pause;

@@ -236,8 +236,6 @@ impl Node {
             blocks: places,
             subnets,
         };
-        let mut limits = self.config.limits;
-        limits.enis = self.eni_limit();
         let snapshot = Snapshot {
             decision_id: self.mind.last_id,
             now,
@@ -245,7 +243,7 @@ impl Node {
             uptime: now.saturating_sub(self.started_at),
             trigger: Trigger::Timer,
             node: self.config.node.clone(),
-            limits,
+            limits: self.limits(),
             unit: self.config.unit,
             enis,
             blocks,
@@ -286,6 +284,7 @@ impl Node {
                     .unwrap_or(0) as u32,
                 device_index,
                 card,
+                excluded: eni.excluded,
                 since: eni.since,
                 free_slots: if eni.usable() {
                     eni.free_slots(slots)
@@ -326,6 +325,7 @@ impl Node {
                     .iter()
                     .position(|subnet| *subnet == call.subnet)
                     .unwrap_or(0) as u32,
+                card: call.card,
                 since: call.since,
                 in_flight: call.blocks,
                 keep: Some(crate::snapshot::KeepReason::InFlight),
@@ -422,7 +422,8 @@ impl Node {
         if max_pods > 0 && usable >= max_pods {
             return false;
         }
-        self.eni_count() < self.eni_limit()
+        let cards = self.config.limits.other_cards.len() as u32;
+        (0..=cards).any(|card| self.eni_count(card) < self.eni_limit(card))
             || self
                 .pool
                 .enis

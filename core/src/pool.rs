@@ -58,6 +58,8 @@ pub(crate) struct Eni {
     pub(crate) ours: bool,
     pub(crate) excluded: bool,
     pub(crate) primary: IpAddr,
+    /// The network card that it is meant for; where it hangs once it is attached.
+    pub(crate) card: u32,
     pub(crate) attachment: Option<Attachment>,
     pub(crate) blocks: BTreeMap<Cidr, Block>,
     pub(crate) link: Link,
@@ -96,6 +98,10 @@ impl Eni {
             ours: facts.ours,
             excluded: facts.excluded,
             primary: facts.primary,
+            card: facts
+                .attachment
+                .as_ref()
+                .map_or(0, |attachment| attachment.card),
             attachment: facts.attachment,
             blocks: BTreeMap::new(),
             // Device 0 was there before the daemon, and its set-up is the machine's own.
@@ -186,11 +192,18 @@ impl Eni {
         }
     }
 
-    /// Network card and device index; both 0 while it is attached to nothing.
+    /// Network card and device index; the index is 0 while it is attached to nothing.
     pub(crate) fn device(&self) -> (u32, u32) {
-        self.attachment.as_ref().map_or((0, 0), |attachment| {
-            (attachment.card, attachment.device_index)
-        })
+        self.attachment
+            .as_ref()
+            .map_or((self.card, 0), |attachment| {
+                (attachment.card, attachment.device_index)
+            })
+    }
+
+    /// The network card that it is on, or is meant for.
+    pub(crate) fn card(&self) -> u32 {
+        self.device().0
     }
 
     fn block_of(&self, address: IpAddr) -> Option<Cidr> {

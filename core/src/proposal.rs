@@ -20,6 +20,8 @@ pub enum Request {
         unit: Unit,
         /// Blocks to start with.
         blocks: u32,
+        /// Network card.
+        card: u32,
     },
     /// More blocks on an ENI.
     Grow {

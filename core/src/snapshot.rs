@@ -58,13 +58,15 @@ pub struct NodeFacts {
 }
 
 /// What EC2 and the operator allow this node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract documents each field")]
 pub struct Limits {
     pub enis: u32,
+    pub other_cards: Vec<u32>,
     pub slots_per_eni: u32,
     pub prefixes: bool,
     pub addresses_per_prefix: u32,
+    pub trunk: bool,
 }
 
 /// What an ENI is for.
@@ -100,7 +102,6 @@ pub enum KeepReason {
     Primary,
     Trunk,
     Efa,
-    Excluded,
     Assigned,
     Cooling,
     TooYoung,
@@ -115,7 +116,6 @@ impl KeepReason {
             Self::Primary => "primary",
             Self::Trunk => "trunk",
             Self::Efa => "efa",
-            Self::Excluded => "excluded",
             Self::Assigned => "assigned",
             Self::Cooling => "cooling",
             Self::TooYoung => "too-young",
@@ -135,6 +135,7 @@ pub struct SnapshotEni {
     pub subnet: u32,
     pub device_index: u32,
     pub card: u32,
+    pub excluded: bool,
     pub since: Millis,
     pub free_slots: u32,
     pub in_flight: u32,

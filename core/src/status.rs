@@ -98,12 +98,10 @@ pub struct HoldingStatus {
 impl Node {
     /// The pool in numbers.
     pub fn summary(&self, now: Millis) -> Summary {
-        let mut limits = self.config.limits;
-        limits.enis = self.eni_limit();
         let blocks = self.pool.enis.iter().flat_map(|eni| eni.blocks.keys());
         Summary {
-            enis: self.eni_count(),
-            limits,
+            enis: self.eni_count(0),
+            limits: self.limits(),
             addresses: self.pool.addresses(),
             prefixes: blocks.filter(|cidr| cidr.unit() == Unit::Prefix).count() as u32,
             assigned: self.pool.allocations().count() as u32,

@@ -138,8 +138,8 @@ pub(crate) async fn start(
     let config = config(
         settings,
         &facts,
-        limits,
         chosen.unit(limits.prefixes),
+        limits,
         chosen.settings(),
     );
     let (node, effects) = Node::start(
@@ -273,8 +273,8 @@ fn constants(settings: &Settings, facts: &Facts) -> Constants {
 fn config(
     settings: &Settings,
     facts: &Facts,
-    limits: Limits,
     unit: onsen_core::cidr::Unit,
+    limits: Limits,
     policy_settings: Vec<onsen_core::snapshot::Setting>,
 ) -> Config {
     Config {

@@ -68,6 +68,8 @@ fn node(enis: u32, slots: u32, blocks: u32, pods: u32) -> Snapshot {
         decision_id: 1,
         now: 1_700_000_000_000,
         limits: Room {
+            other_cards: Vec::new(),
+            trunk: true,
             enis,
             slots_per_eni: slots,
             prefixes: true,

@@ -24,6 +24,8 @@ fn bare_node() -> Snapshot {
     let mut snapshot = Snapshot {
         now: 1_700_000_000_000,
         limits: Room {
+            other_cards: Vec::new(),
+            trunk: true,
             enis: 3,
             slots_per_eni: 9,
             prefixes: true,

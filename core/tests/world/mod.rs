@@ -277,6 +277,8 @@ impl World {
                 ..NodeFacts::default()
             },
             limits: Limits {
+                other_cards: Vec::new(),
+                trunk: true,
                 enis: 3,
                 slots_per_eni: 9,
                 prefixes: true,
@@ -629,6 +631,7 @@ impl World {
                     subnet: None,
                     unit: snapshot.unit,
                     blocks: 1_000,
+                    card: 0,
                 })
                 .chain((0..4).map(|eni| Request::Grow {
                     eni,
@@ -681,6 +684,7 @@ impl World {
                 subnet: self.dice.percent(50).then(|| small(&mut self.dice)),
                 unit,
                 blocks: self.dice.below(20) as u32,
+                card: 0,
             },
             1 => Request::Grow {
                 eni: small(&mut self.dice),
@@ -760,6 +764,7 @@ fn sensible(snapshot: &Snapshot) -> Vec<Request> {
                 subnet: None,
                 unit: snapshot.unit,
                 blocks: missing.min(snapshot.limits.slots_per_eni),
+                card: 0,
             });
         }
         return requests;

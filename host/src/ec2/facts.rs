@@ -155,5 +155,9 @@ pub(super) fn limits(of: &InstanceTypeInfo) -> Option<Limits> {
         prefixes: of.bare_metal() == Some(true)
             || of.hypervisor() == Some(&InstanceTypeHypervisor::Nitro),
         addresses_per_prefix: 16,
+        // EC2 does not tell; upstream takes a type that it does not know for one that can.
+        trunk: true,
+        // This version serves pods from card 0.
+        other_cards: Vec::new(),
     })
 }

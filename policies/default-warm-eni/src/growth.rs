@@ -6,7 +6,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use onsen_policy_sdk::{Draft, EniView, View, counted};
+use onsen_policy_sdk::{AttachEni, Draft, EniView, View, counted};
 
 use crate::brakes::{Allowance, Brakes};
 use crate::pool::Pool;
@@ -146,9 +146,12 @@ fn attach(
     let blocks = count(wanted).clamp(1, targets.slots.max(1));
     let with = counted(blocks, targets.unit);
     draft.attach(
-        subnet,
-        targets.unit,
-        blocks,
+        AttachEni {
+            subnet,
+            unit: targets.unit,
+            blocks,
+            card: 0,
+        },
         format!("{why}, all ENIs are full: a new ENI with {with}."),
     );
     pool.enis += 1;

@@ -141,7 +141,7 @@ impl<'a> Pool<'a> {
 
 impl Sums {
     fn add(&mut self, line: &Line<'_>, targets: &Targets) {
-        if !line.eni.is_excluded() {
+        if !line.eni.eni.excluded {
             let active = line.active;
             self.total += i64::from(active.addresses);
             self.assigned += i64::from(active.assigned);

@@ -101,7 +101,7 @@ pub(crate) struct Targets {
 
 impl Targets {
     pub(crate) fn read(view: &View<'_>) -> Self {
-        let (given, limits) = (view.settings(), view.snapshot.limits);
+        let (given, limits) = (view.settings(), &view.snapshot.limits);
         let wanted = match PREFIXES.given(given) {
             Some(true) => Unit::Prefix,
             Some(false) => Unit::Address,

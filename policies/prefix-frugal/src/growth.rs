@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use onsen_policy_sdk::outcomes::{is_growth, is_shortage, retry_at};
-use onsen_policy_sdk::{Draft, SECOND, Unit, View, counted};
+use onsen_policy_sdk::{AttachEni, Draft, SECOND, Unit, View, counted};
 
 use crate::pool::{Line, Offer, Pool};
 use crate::settings::Settings;
@@ -165,7 +165,13 @@ fn attach(
         "{missing} more free wanted and no slot is left: a new ENI with {}.",
         counted(count, unit)
     );
-    draft.attach(subnet, unit, count, reason);
+    let attach = AttachEni {
+        subnet,
+        unit,
+        blocks: count,
+        card: 0,
+    };
+    draft.attach(attach, reason);
     pool.enis += 1;
     pool.expect(count * per_block);
     true

@@ -105,7 +105,7 @@ impl<'a> Pool<'a> {
                 .copied()
                 .unwrap_or(unknown);
             pool.assigned += prefixes.assigned + singles.assigned;
-            if !eni.is_excluded() {
+            if !eni.eni.excluded {
                 pool.in_prefixes += prefixes.addresses - prefixes.assigned.min(prefixes.addresses);
                 pool.in_singles += singles.addresses - singles.assigned.min(singles.addresses);
                 pool.free += prefixes.free + singles.free;

@@ -6,8 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::bindings::onsen::policy::types::{AttachEni, Grow, Release};
-use crate::{Action, Decision, EniView, Placement, Request, Unit};
+use crate::bindings::onsen::policy::types::{Grow, Release};
+use crate::{Action, AttachEni, Decision, EniView, Placement, Request, Unit};
 
 /// Actions the host reads of one decision.
 const MAX_ACTIONS: usize = 64;
@@ -35,15 +35,8 @@ impl Draft {
     }
 
     /// Asks for a new ENI.
-    pub fn attach(&mut self, subnet: Option<u32>, unit: Unit, blocks: u32, reason: String) {
-        self.push(
-            Request::AttachEni(AttachEni {
-                subnet,
-                unit,
-                blocks,
-            }),
-            reason,
-        );
+    pub fn attach(&mut self, attach: AttachEni, reason: String) {
+        self.push(Request::AttachEni(attach), reason);
     }
 
     /// Gives blocks back.

@@ -26,9 +26,9 @@ use alloc::vec::Vec;
 
 pub use bindings::onsen::policy::log;
 pub use bindings::onsen::policy::types::{
-    Action, Blocks, Decision, Demand, Ec2, Eni, EniState, Family, KeepReason, Limits, Metadata,
-    Node, Operation, Outcome, Placement, Problem, Request, Role, Setting, SettingKind, SettingSpec,
-    Snapshot, Subnet, Trigger, Unit,
+    Action, AttachEni, Blocks, Decision, Demand, Ec2, Eni, EniState, Family, KeepReason, Limits,
+    Metadata, Node, Operation, Outcome, Placement, Problem, Request, Role, Setting, SettingKind,
+    SettingSpec, Snapshot, Subnet, Trigger, Unit,
 };
 pub use draft::{Draft, counted};
 pub use view::{Block, EniView, Totals, View};

@@ -5,7 +5,7 @@
 
 use core::ops::{AddAssign, Range};
 
-use crate::{Eni, EniState, KeepReason, Role, Setting, Snapshot, Unit};
+use crate::{Eni, EniState, Role, Setting, Snapshot, Unit};
 
 /// A snapshot with a memory for its shape.
 #[derive(Debug)]
@@ -101,18 +101,13 @@ impl<'a> EniView<'a> {
         totals
     }
 
-    /// Whether its addresses serve new pods, as far as the operator is concerned.
-    pub fn is_excluded(&self) -> bool {
-        self.eni.keep == Some(KeepReason::Excluded)
-    }
-
     /// Whether more blocks can be asked for on it now.
     pub fn can_grow(&self) -> bool {
         self.eni.state == EniState::Ready
             && self.eni.role != Role::Trunk
             && self.eni.free_slots > 0
             && self.eni.in_flight == 0
-            && !self.is_excluded()
+            && !self.eni.excluded
     }
 
     /// Whether the host would let it go.
