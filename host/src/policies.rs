@@ -248,14 +248,17 @@ impl Watcher {
             .configure(&settings)
             .map_err(|error| refused(&error))?;
         // The environment's settings are for whichever policy runs, and upstream starts with bad
-        // ones; what the file says was written for this one.
-        let (fatal, harmless): (Vec<_>, Vec<_>) = problems
-            .into_iter()
-            .partition(|problem| wanted.from_file.contains(&problem.key));
+        // ones; what the file says was written for this one. A policy may also tell of names that are
+        // none of its settings ("did you mean"): that is advice.
+        let specs = &chosen.policy.metadata().settings;
+        let (fatal, harmless): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| {
+            wanted.from_file.contains(&problem.key)
+                && specs.iter().any(|spec| spec.key == problem.key)
+        });
         for problem in harmless {
             tracing::warn!(
                 setting = problem.key,
-                "the policy does not take a setting: {}",
+                "the policy on a setting: {}",
                 problem.message
             );
         }

@@ -19,10 +19,11 @@ pub(crate) use reader::parse_flag;
 use reader::{Reader, parse_mark};
 
 /// Settings that are a policy's business: passed to it as text when they are set.
-pub(crate) const POLICY_KEYS: [&str; 6] = [
+pub(crate) const POLICY_KEYS: [&str; 7] = [
     "ENABLE_PREFIX_DELEGATION",
     "MAX_ENI",
     "MINIMUM_IP_TARGET",
+    "STRICT_UPSTREAM",
     "WARM_ENI_TARGET",
     "WARM_IP_TARGET",
     "WARM_PREFIX_TARGET",
@@ -226,7 +227,14 @@ impl Settings {
         }
 
         let mut policy_settings = BTreeMap::new();
-        for key in POLICY_KEYS {
+        // Some guides print names that upstream does not read. They are a policy's business too: it
+        // tells what was meant.
+        let prefixed = POLICY_KEYS.map(|key| format!("AWS_VPC_K8S_CNI_{key}"));
+        let misspelt = prefixed
+            .iter()
+            .map(String::as_str)
+            .chain(["WAM_ENI_TARGET"]);
+        for key in POLICY_KEYS.into_iter().chain(misspelt) {
             if let Some(value) = var(key) {
                 policy_settings.insert(key.to_owned(), value);
             }

@@ -44,13 +44,18 @@ impl<'a> Brakes<'a> {
 
     /// When anything may be asked for again; in the past when it may be now.
     pub(crate) fn growth_at(&self, view: &View<'_>, targets: &Targets) -> u64 {
-        let retry = retry_at(self.outcomes, |outcome| {
-            let has_its_own_rule = is_shortage(&outcome.code)
+        let has_its_own_rule = |outcome: &Outcome| {
+            is_shortage(&outcome.code)
                 || outcome.code == "PrivateIpAddressLimitExceeded"
                 || outcome.code == "AttachmentLimitExceeded"
-                || (outcome.operation == Operation::Grow && outcome.asked > 1);
-            !has_its_own_rule
-        });
+                || (outcome.operation == Operation::Grow && outcome.asked > 1)
+        };
+        let retry = if targets.strict {
+            // Upstream tries again in its next round, however often it failed.
+            0
+        } else {
+            retry_at(self.outcomes, |outcome| !has_its_own_rule(outcome))
+        };
         let shortage = if targets.subnet_discovery {
             0
         } else {
@@ -93,8 +98,12 @@ impl<'a> Brakes<'a> {
         }
     }
 
-    /// When a new ENI may be tried again after EC2 said that no more can be attached.
-    pub(crate) fn attach_at(&self) -> u64 {
+    /// When a new ENI may be tried again after EC2 said that no more can be attached. Upstream tries
+    /// in each round.
+    pub(crate) fn attach_at(&self, targets: &Targets) -> u64 {
+        if targets.strict {
+            return 0;
+        }
         self.newest(|outcome| outcome.code == "AttachmentLimitExceeded")
             .map_or(0, |outcome| outcome.at.saturating_add(ATTACHMENT_LIMIT))
     }
@@ -111,7 +120,8 @@ impl<'a> Brakes<'a> {
             .map_or(0, |outcome| outcome.at.saturating_add(SHORTAGE))
         };
         let subnets = &view.snapshot.subnets;
-        if !targets.subnet_discovery || subnets.len() < 2 {
+        // With custom networking the host knows the subnet.
+        if !targets.subnet_discovery || targets.custom_networking || subnets.len() < 2 {
             let until = short_until(None);
             return if self.now < until {
                 Err(until)

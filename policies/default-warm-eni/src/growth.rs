@@ -1,7 +1,7 @@
 //! Growth: fill the ENIs there are, then attach new ones.
 //!
 //! Must hold: no more calls than the budget; one call for each ENI; stops as soon as the pool is
-//! not low any more, counting what was just planned.
+//! not low any more, counting what was just planned. Upstream to the letter: one step.
 
 use alloc::format;
 use alloc::string::String;
@@ -18,6 +18,7 @@ pub(crate) fn plan<'a>(
     targets: &Targets,
     pool: &mut Pool<'a>,
     draft: &mut Draft,
+    budget: &mut u32,
 ) -> Option<String> {
     let now = view.snapshot.now;
     if !is_wanted(targets, pool) {
@@ -28,18 +29,21 @@ pub(crate) fn plan<'a>(
     if now < resume {
         return Some(pause(view, draft, resume, "after an error of EC2"));
     }
-    let mut budget = view.snapshot.ec2.grow_budget;
-    while budget > 0 && is_wanted(targets, pool) {
+    let mut planned = false;
+    while *budget > 0 && is_wanted(targets, pool) {
         match step(view, targets, pool, draft, &brakes) {
-            Ok(Next::Step) => budget -= 1,
-            // What comes of it decides how the ladder goes on.
-            Ok(Next::Outcome) => return None,
-            Err(why) => return draft.is_empty().then_some(why),
+            Ok(next) => {
+                *budget -= 1;
+                planned = true;
+                // What comes of it decides how the ladder goes on.
+                if targets.strict || matches!(next, Next::Outcome) {
+                    return None;
+                }
+            }
+            Err(why) => return (!planned).then_some(why),
         }
     }
-    draft
-        .is_empty()
-        .then(|| "the pool is low, but the budget of EC2 calls is used up".into())
+    (!planned).then(|| "the pool is low, but the budget of EC2 calls is used up".into())
 }
 
 /// What may follow a step in the same decision.
@@ -77,7 +81,7 @@ fn step(
     let mut short_until = None;
     for line in &pool.lines {
         let eni = line.eni;
-        if !eni.can_grow() || draft.touches(eni) {
+        if !line.can_fill(targets) || draft.touches(eni) {
             continue;
         }
         let (blocks, next) = match brakes.allowance(eni) {
@@ -102,13 +106,14 @@ fn step(
     attached
         .map(|()| Next::Step)
         .map_err(|refusal| match short_until {
-            Some(until) => pause(
+            // Upstream makes no pause here.
+            Some(until) if !targets.strict => pause(
                 view,
                 draft,
                 until,
                 "the subnet of an ENI is short, and no ENI can be added",
             ),
-            None => refusal,
+            _ => refusal,
         })
 }
 
@@ -131,7 +136,7 @@ fn attach(
             targets.max_enis
         ));
     }
-    let resume = brakes.attach_at();
+    let resume = brakes.attach_at(targets);
     if view.snapshot.now < resume {
         return Err(pause(
             view,
@@ -150,7 +155,7 @@ fn attach(
             subnet,
             unit: targets.unit,
             blocks,
-            card: 0,
+            card: targets.card,
         },
         format!("{why}, all ENIs are full: a new ENI with {with}."),
     );

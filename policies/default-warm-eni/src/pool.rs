@@ -27,6 +27,12 @@ impl Line<'_> {
         self.active.assigned + self.leftover.assigned > 0
     }
 
+    /// Whether it takes more blocks.
+    pub(crate) fn can_fill(&self, targets: &Targets) -> bool {
+        let is_kept_empty = targets.custom_networking && self.eni.eni.role == Role::Primary;
+        self.eni.can_grow() && !is_kept_empty
+    }
+
     /// Neither of the kinds that are never detached.
     pub(crate) fn is_ours(&self) -> bool {
         self.eni.eni.role == Role::Secondary
@@ -48,7 +54,7 @@ pub(crate) struct Sums {
     pub(crate) prefixes: i64,
     /// Prefixes without a pod, as blocks.
     pub(crate) free_prefixes: i64,
-    /// Blocks of either unit without a pod.
+    /// Blocks without a pod on ENIs that are not excluded; upstream counts both units.
     pub(crate) free_blocks: i64,
 }
 
@@ -62,7 +68,7 @@ pub(crate) struct Pool<'a> {
     pub(crate) usable: i64,
     /// Blocks asked for earlier that have not arrived.
     pub(crate) coming: i64,
-    /// ENIs, those on their way in and out included.
+    /// ENIs of the card, those on their way in and out included.
     pub(crate) enis: u32,
 }
 
@@ -71,15 +77,25 @@ impl<'a> Pool<'a> {
         let mut pool = Self {
             lines: Vec::with_capacity(view.enis().len()),
             sums: Sums::default(),
-            waiting: i64::from(view.waiting()),
+            // Pods turn to card 0 first.
+            waiting: match targets.card {
+                0 if !targets.strict => i64::from(view.waiting()),
+                _ => 0,
+            },
             usable: 0,
             coming: 0,
-            enis: view.enis().len() as u32,
+            enis: 0,
         };
-        for eni in view
-            .enis()
-            .filter(|eni| eni.eni.state != EniState::Detaching)
-        {
+        for eni in view.enis() {
+            if eni.eni.card != targets.card {
+                // Where card 0 has none left, pods take one of another card.
+                pool.usable += eni.blocks().map(|block| i64::from(block.free)).sum::<i64>();
+                continue;
+            }
+            pool.enis += 1;
+            if eni.eni.state == EniState::Detaching {
+                continue;
+            }
             let (mut active, mut leftover) = (Totals::default(), Totals::default());
             for block in eni.blocks() {
                 if block.unit == targets.unit {
@@ -147,7 +163,12 @@ impl Sums {
             self.assigned += i64::from(active.assigned);
             self.available += i64::from(active.addresses) - i64::from(active.assigned);
             self.cooling += i64::from(active.cooling);
-            self.free_blocks += i64::from(active.unused_blocks + line.leftover.unused_blocks);
+            self.free_blocks += i64::from(active.unused_blocks);
+            if targets.strict {
+                self.free_blocks += i64::from(line.leftover.unused_blocks);
+            }
+        } else if !targets.strict {
+            return;
         }
         let prefixes = match targets.unit {
             Unit::Prefix => line.active,

@@ -1,4 +1,4 @@
-//! The way back: blocks left over from a change of unit, surplus blocks, one ENI.
+//! The way back: blocks left over from a change of unit, surplus blocks, one ENI of a card.
 //!
 //! Must hold: the newest ENI first, so that a shrinking node ends with the fewest ENIs; the pool
 //! is not low afterwards.
@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use onsen_policy_sdk::{Block, Draft, EniView, KeepReason, SECOND, Unit, View, counted};
 
+use crate::memo::Memo;
 use crate::pool::{Line, Pool};
 use crate::targets::{Targets, ceil_div, count};
 
@@ -17,37 +18,38 @@ const RELEASE_PERIOD: u64 = 30 * SECOND;
 /// When to look again at what could not be given back yet: upstream's period.
 const ROUND: u64 = 5 * SECOND;
 
-/// Plans what goes back; what was found, for people.
+/// Plans what goes back; what was found, for people. `memo` is changed when blocks go back.
 pub(crate) fn plan(
     view: &View<'_>,
     targets: &Targets,
-    pool: &Pool<'_>,
+    pool: &mut Pool<'_>,
     draft: &mut Draft,
+    budget: &mut u32,
+    memo: &mut Memo,
 ) -> String {
-    let mut budget = view.snapshot.ec2.release_budget;
-    let released_at = last_release(&view.snapshot.memo);
     let surplus = targets.surplus(&pool.sums);
-    let due = released_at.saturating_add(RELEASE_PERIOD);
-    let mut remembered = released_at;
+    let mut released = 0;
     if surplus > 0 && pool.coming == 0 {
+        let due = memo.released_at.saturating_add(RELEASE_PERIOD);
         if view.snapshot.now < due {
             draft.wake_after(due - view.snapshot.now);
         } else {
-            let left = release(targets, pool, draft, surplus, &mut budget);
-            if left < surplus {
-                remembered = view.snapshot.now;
+            released = release(targets, pool, draft, surplus, budget);
+            if released > 0 || targets.strict {
+                memo.released_now = true;
             }
-            if left > 0 {
+            if released < surplus {
                 // It cools, or the budget is used up.
                 draft.wake_after(ROUND);
             }
         }
     }
-    draft.remember(remembered.to_le_bytes().into());
-    if draft.is_empty() && targets.managed && pool.waiting == 0 && should_detach(targets, pool) {
-        detach(targets, pool, draft, budget);
+    let mut detached = false;
+    // Upstream measures anew and may do both in one round.
+    if (released == 0 || targets.strict) && pool.waiting == 0 {
+        detached = consider_detach(targets, pool, draft, *budget);
     }
-    if !draft.is_empty() {
+    if released > 0 || detached {
         "more than wanted, some goes back".into()
     } else if surplus > 0 {
         format!(
@@ -59,70 +61,82 @@ pub(crate) fn plan(
     }
 }
 
-/// When blocks last went back; a memo of another shape means never.
-fn last_release(memo: &[u8]) -> u64 {
-    memo.try_into().map_or(0, u64::from_le_bytes)
+/// Detaches one ENI if the pool could do with one less; whether it does.
+pub(crate) fn consider_detach(
+    targets: &Targets,
+    pool: &Pool<'_>,
+    draft: &mut Draft,
+    budget: u32,
+) -> bool {
+    targets.managed && should_detach(targets, pool) && detach(targets, pool, draft, budget)
 }
 
-fn releasable(line: &Line<'_>, unit: Unit, most: u32) -> Vec<u32> {
+fn releasable(line: &Line<'_>, is_meant: impl Fn(Unit) -> bool, most: u32) -> Vec<u32> {
     line.eni
         .blocks()
         .rev()
-        .filter(|block: &Block| block.unit == unit && block.releasable)
+        .filter(|block: &Block| is_meant(block.unit) && block.releasable)
         .take(most as usize)
         .map(|block| block.index)
         .collect()
 }
 
 /// Gives back the free blocks of the unit that is not in force. They serve no new pods.
-pub(crate) fn leftovers(view: &View<'_>, targets: &Targets, pool: &Pool<'_>, draft: &mut Draft) {
-    let mut budget = view.snapshot.ec2.release_budget;
+pub(crate) fn leftovers(
+    targets: &Targets,
+    pool: &Pool<'_>,
+    draft: &mut Draft,
+    budget: &mut u32,
+) -> bool {
+    let mut found = false;
     let unit = match targets.unit {
         Unit::Address => Unit::Prefix,
         Unit::Prefix => Unit::Address,
     };
     for line in pool.lines.iter().rev() {
-        let blocks = releasable(line, unit, u32::MAX);
-        if budget > 0 && !blocks.is_empty() {
+        let blocks = releasable(line, |of| of == unit, u32::MAX);
+        if *budget > 0 && !blocks.is_empty() {
             let what = counted(blocks.len() as u32, unit);
             let reason = format!(
                 "{what} of {} left from before the change of unit go back.",
                 line.eni.name()
             );
             draft.release(line.eni, blocks, reason);
-            budget -= 1;
+            *budget -= 1;
+            found = true;
         }
     }
+    found
 }
 
-/// Releases up to `surplus` blocks; how many are left.
+/// Releases up to `surplus` blocks; how many.
 fn release(
     targets: &Targets,
-    pool: &Pool<'_>,
+    pool: &mut Pool<'_>,
     draft: &mut Draft,
     surplus: i64,
     budget: &mut u32,
 ) -> i64 {
-    let mut left = surplus;
+    let found = targets.compare(&pool.sums);
+    let mut released = 0;
     for line in pool.lines.iter().rev() {
-        if left <= 0 || *budget == 0 {
+        if released >= surplus || *budget == 0 {
             break;
         }
-        let blocks = releasable(line, targets.unit, count(left));
+        // Upstream takes a leftover of the other unit for one of this.
+        let is_meant = |unit| unit == targets.unit || targets.strict;
+        let blocks = releasable(line, is_meant, count(surplus - released));
         if blocks.is_empty() {
             continue;
         }
-        left -= i64::from(blocks.len() as u32);
+        released += i64::from(blocks.len() as u32);
         *budget -= 1;
         let what = counted(blocks.len() as u32, targets.unit);
-        let reason = format!(
-            "{}: {what} of {} go back.",
-            targets.compare(&pool.sums),
-            line.eni.name()
-        );
+        let reason = format!("{found}: {what} of {} go back.", line.eni.name());
         draft.release(line.eni, blocks, reason);
     }
-    left
+    pool.expect(-released, targets);
+    released
 }
 
 /// Whether the pool could do with one ENI less.
@@ -136,9 +150,9 @@ fn should_detach(targets: &Targets, pool: &Pool<'_>) -> bool {
     pool.sums.available >= enough || (targets.with_prefixes() && pool.lines.iter().any(idle))
 }
 
-fn detach(targets: &Targets, pool: &Pool<'_>, draft: &mut Draft, budget: u32) {
-    let can_go = |line: &&Line<'_>| is_spare(targets, pool, line);
-    let spare = pool.lines.iter().rev().filter(can_go);
+fn detach(targets: &Targets, pool: &Pool<'_>, draft: &mut Draft, budget: u32) -> bool {
+    let can_go = |line: &&Line<'_>| !draft.touches(line.eni) && is_spare(targets, pool, line);
+    let spare: Vec<&Line<'_>> = pool.lines.iter().rev().filter(can_go).collect();
     for line in spare {
         let eni = line.eni;
         if eni.can_detach() && budget > 0 {
@@ -150,12 +164,13 @@ fn detach(targets: &Targets, pool: &Pool<'_>, draft: &mut Draft, budget: u32) {
                     eni.name()
                 ),
             );
-            return;
+            return true;
         }
         if will_be_let_go(eni) {
             draft.wake_after(ROUND);
         }
     }
+    false
 }
 
 /// Whether the pool is well without this ENI.
@@ -171,7 +186,9 @@ fn is_spare(targets: &Targets, pool: &Pool<'_>, line: &Line<'_>) -> bool {
     let keeps_prefixes = !targets.with_prefixes()
         || targets.warm_prefix == 0
         || rest.free_blocks >= targets.warm_prefix;
-    keeps_warm && keeps_minimum && keeps_prefixes && !targets.is_low(&rest)
+    // A pool that would be low at once grows again: upstream goes round in circles there.
+    let rests = targets.strict || !targets.is_low(&rest);
+    keeps_warm && keeps_minimum && keeps_prefixes && rests
 }
 
 fn will_be_let_go(eni: EniView<'_>) -> bool {

@@ -1,7 +1,8 @@
 //! The settings, and the thresholds that they make.
 //!
-//! In: settings, sums of the pool. Out: how many are short or surplus, and whether the pool is low.
-//! All thresholds count pods that wait as if they had their address.
+//! In: settings, sums of one network card's pool. Out: how many are short or surplus, and whether
+//! the pool is low. All thresholds count pods that wait as if they had their address, unless
+//! upstream is to be followed to the letter.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use onsen_policy_sdk::settings::{Flag, Integer};
-use onsen_policy_sdk::{SettingSpec, Unit, View};
+use onsen_policy_sdk::{Role, SettingSpec, Unit, View};
 
 use crate::pool::Sums;
 
@@ -66,28 +67,65 @@ const CORDONED: Flag = Flag {
     doc: "Manage the pool of a cordoned node, too.",
 };
 
+const CUSTOM: Flag = Flag {
+    key: "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
+    default: false,
+    doc: "Custom networking: the primary ENI is not filled.",
+};
+const POD_ENI: Flag = Flag {
+    key: "ENABLE_POD_ENI",
+    default: false,
+    doc: "Keep a place for a trunk ENI while there is none.",
+};
+const MULTI_NIC: Flag = Flag {
+    key: "ENABLE_MULTI_NIC",
+    default: false,
+    doc: "Keep one address or prefix warm on each further network card.",
+};
+const STRICT: Flag = Flag {
+    key: "STRICT_UPSTREAM",
+    default: false,
+    doc: "Do as the Amazon VPC CNI does also where that is of no use: one step in 5 s, no regard for waiting pods, combinations that never rest.",
+};
+
 pub(crate) fn specs() -> Vec<SettingSpec> {
     vec![
         CORDONED.spec(),
+        CUSTOM.spec(),
+        MULTI_NIC.spec(),
+        POD_ENI.spec(),
         PREFIXES.spec(),
         DISCOVERY.spec(),
         MAX_ENI.spec(),
         MINIMUM_IP.spec(),
+        STRICT.spec(),
         WARM_ENI.spec(),
         WARM_IP.spec(),
         WARM_PREFIX.spec(),
     ]
 }
 
-/// The settings in force.
+/// The settings in force on one network card.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub(crate) struct Targets {
+    pub(crate) card: u32,
+    /// Upstream to the letter.
+    pub(crate) strict: bool,
+    /// The primary ENI takes no blocks.
+    pub(crate) custom_networking: bool,
     pub(crate) unit: Unit,
     /// Addresses of one block of the unit.
     pub(crate) per_block: i64,
     /// Blocks of one ENI.
     pub(crate) slots: u32,
+    /// ENIs that this card may hold.
     pub(crate) max_enis: u32,
+    /// The setting, for any card.
+    max_eni: u32,
     /// 0: unknown.
     max_pods: i64,
     pub(crate) subnet_discovery: bool,
@@ -100,7 +138,29 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    pub(crate) fn read(view: &View<'_>) -> Self {
+    /// One for each network card in use, card 0 first.
+    pub(crate) fn of_cards(view: &View<'_>) -> Vec<Self> {
+        let first = Self::of_card_0(view);
+        let mut all = vec![first];
+        if MULTI_NIC.read(view.settings()) {
+            let cards = (1..).zip(&view.snapshot.limits.other_cards);
+            all.extend(
+                cards
+                    .filter(|(_, enis)| **enis > 0)
+                    .map(|(card, enis)| Self {
+                        card,
+                        max_enis: first.max_eni.min(*enis),
+                        // Fixed, whatever is configured.
+                        warm_ip: 1,
+                        minimum_ip: 1,
+                        ..first
+                    }),
+            );
+        }
+        all
+    }
+
+    fn of_card_0(view: &View<'_>) -> Self {
         let (given, limits) = (view.settings(), &view.snapshot.limits);
         let wanted = match PREFIXES.given(given) {
             Some(true) => Unit::Prefix,
@@ -116,11 +176,17 @@ impl Targets {
             0 => u32::MAX,
             some => some,
         };
+        let has_trunk = view.enis().any(|eni| eni.eni.role == Role::Trunk);
+        let reserved = POD_ENI.read(given) && limits.trunk && !has_trunk;
         Self {
+            card: 0,
+            strict: STRICT.read(given),
+            custom_networking: CUSTOM.read(given),
             unit,
             per_block: i64::from(view.addresses_per(unit)),
             slots: limits.slots_per_eni,
-            max_enis: limits.enis.min(max_eni),
+            max_enis: limits.enis.min(max_eni).saturating_sub(u32::from(reserved)),
+            max_eni,
             max_pods: i64::from(view.snapshot.node.max_pods),
             subnet_discovery: DISCOVERY.read(given),
             managed: view.snapshot.node.schedulable || CORDONED.read(given),
@@ -204,18 +270,25 @@ impl Targets {
         let surplus = match (self.with_prefixes(), self.by_address()) {
             // Whole ENIs go back, never single addresses.
             (false, false) => 0,
-            (false, true) => (sums.available - self.warm_ip)
-                .max(0)
-                .min(sums.total - self.minimum_ip),
+            (false, true) => self.surplus_addresses(sums),
+            (true, false) if self.strict => sums.free_prefixes - self.warm_prefix,
             (true, false) => (sums.free_prefixes - self.warm_prefix)
                 // With a target of nothing the last available address stays (see `is_low`).
                 .min((sums.available - 1).div_euclid(self.per_block)),
+            // Upstream takes addresses for prefixes here: what is not used never rests.
+            (true, true) if self.strict && self.card > 0 => self.surplus_addresses(sums),
             (true, true) => sums
                 .free_prefixes
                 .min(sums.prefixes - ceil_div(sums.assigned + self.warm_ip, self.per_block))
                 .min(sums.prefixes - ceil_div(self.minimum_ip, self.per_block)),
         };
         surplus.max(0)
+    }
+
+    fn surplus_addresses(&self, sums: &Sums) -> i64 {
+        (sums.available - self.warm_ip)
+            .max(0)
+            .min(sums.total - self.minimum_ip)
     }
 
     /// The rule in force, for people.

@@ -340,3 +340,139 @@ fn an_ipv6_node_has_one_prefix_on_each_eni() {
         matches!(&only.request, Request::Grow(grow) if grow.count == 1 && grow.unit == Unit::Prefix)
     );
 }
+
+/// Rounds of five seconds; how often ENIs or prefixes came or went in the last ten minutes.
+fn changes_at_the_end(mut pool: Pool) -> usize {
+    for _ in 0..360 {
+        pool.round(ask);
+        pool.pass(5 * SECOND);
+    }
+    let since = pool.now - 600 * SECOND;
+    pool.history.iter().filter(|(at, _)| *at >= since).count()
+}
+
+#[test]
+fn upstreams_combinations_that_never_rest_do_so_only_when_asked_to() {
+    let full_enis = || {
+        let pool = Pool::new(4, 9, Unit::Address).with("WARM_ENI_TARGET", 0);
+        let mut pool = grown(pool, 8);
+        pool.add_pod();
+        pool
+    };
+    let all_targets_0 = || Pool::new(4, 9, Unit::Prefix);
+    for (name, pool) in [("full ENIs", full_enis()), ("prefixes", all_targets_0())] {
+        let strict = pool.clone().with("STRICT_UPSTREAM", true);
+        assert_eq!(changes_at_the_end(pool), 0, "{name}");
+        assert!(
+            changes_at_the_end(strict) >= 6,
+            "{name}: upstream never rests"
+        );
+    }
+}
+
+#[test]
+fn to_the_letter_there_is_one_step_in_five_seconds_and_waiting_pods_are_not_seen() {
+    let mut pool = Pool::new(4, 9, Unit::Address)
+        .with("WARM_IP_TARGET", 12)
+        .with("STRICT_UPSTREAM", true);
+    let decided = |pool: &mut Pool| {
+        let snapshot = pool.snapshot();
+        let decision = decide(&View::new(&snapshot));
+        pool.apply(&decision);
+        decision.actions.len()
+    };
+    assert_eq!((decided(&mut pool), pool.addresses()), (1, 9), "one ENI");
+    pool.pass(4 * SECOND);
+    assert_eq!(decided(&mut pool), 0, "no new round yet");
+    pool.pass(SECOND);
+    assert_eq!((decided(&mut pool), pool.addresses()), (1, 12));
+    pool.pass(5 * SECOND);
+    let mut snapshot = pool.snapshot();
+    snapshot.demand.waiting = alloc::vec![1_000; 30];
+    assert!(decide(&View::new(&snapshot)).actions.is_empty());
+}
+
+#[test]
+fn custom_networking_leaves_the_primary_empty() {
+    let mut pool = Pool::new(3, 9, Unit::Address).with("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", true);
+    pool.rest(ask);
+    assert_eq!(pool.enis[0].blocks.len(), 0);
+    assert_eq!(pool.enis[1].blocks.len(), 9);
+}
+
+#[test]
+fn a_place_is_kept_for_a_trunk() {
+    let pool = Pool::new(3, 9, Unit::Address).with("WARM_ENI_TARGET", 9);
+    let mut without = pool.clone();
+    without.rest(ask);
+    assert_eq!(without.enis.len(), 3);
+    let mut with = pool.with("ENABLE_POD_ENI", true);
+    with.rest(ask);
+    assert_eq!(with.enis.len(), 2);
+}
+
+#[test]
+fn another_card_keeps_one_address_or_prefix_whatever_the_targets_are() {
+    for unit in [Unit::Address, Unit::Prefix] {
+        let mut pool = Pool::new(3, 9, unit)
+            .with("WARM_IP_TARGET", 5)
+            .with("ENABLE_MULTI_NIC", true);
+        pool.rest(ask);
+        let mut snapshot = pool.snapshot();
+        snapshot.limits.other_cards = alloc::vec![0, 3];
+        let decision = decide(&View::new(&snapshot));
+        let [action] = &*decision.actions else {
+            panic!("{decision:?}");
+        };
+        assert!(
+            matches!(&action.request, Request::AttachEni(attach) if attach.card == 2 && attach.blocks == 1),
+            "{action:?}"
+        );
+        snapshot
+            .settings
+            .retain(|setting| setting.key != "ENABLE_MULTI_NIC");
+        assert!(decide(&View::new(&snapshot)).actions.is_empty());
+    }
+}
+
+#[test]
+fn names_that_guides_misspell_are_honoured_and_told() {
+    let setting = |key: &str| Setting {
+        key: key.into(),
+        value: "3".into(),
+    };
+    for (wrong, right) in [
+        ("WAM_ENI_TARGET", "WARM_ENI_TARGET"),
+        ("AWS_VPC_K8S_CNI_WARM_IP_TARGET", "WARM_IP_TARGET"),
+        ("AWS_VPC_K8S_CNI_MAX_ENI", "MAX_ENI"),
+        ("MINIMUM_IP_TARGETS", "MINIMUM_IP_TARGET"),
+    ] {
+        let mut pool = Pool::new(5, 9, Unit::Address);
+        pool.settings = alloc::vec![setting(wrong)];
+        let mut proper = Pool::new(5, 9, Unit::Address);
+        proper.settings = alloc::vec![setting(right)];
+        pool.rest(ask);
+        proper.rest(ask);
+        assert_eq!(pool.addresses(), proper.addresses(), "{wrong}");
+        let problems = WarmEni::problems(&pool.settings);
+        assert!(
+            problems[0]
+                .message
+                .starts_with(&format!("did you mean {right}?")),
+            "{problems:?}"
+        );
+    }
+    let keys: Vec<String> = crate::targets::specs()
+        .into_iter()
+        .map(|spec| spec.key)
+        .collect();
+    for key in &keys {
+        let given = [setting(key)];
+        let specs = crate::targets::specs();
+        let others: Vec<_> = specs.into_iter().filter(|spec| spec.key != *key).collect();
+        assert!(
+            onsen_policy_sdk::settings::problems(&others, &given).is_empty(),
+            "{key} is no slip of another"
+        );
+    }
+}

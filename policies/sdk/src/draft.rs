@@ -86,9 +86,9 @@ impl Draft {
         self.memo = memo;
     }
 
-    /// How close the node is to failing a pod.
+    /// How close the node is to failing a pod; the highest that was told counts.
     pub fn pressure(&mut self, pressure: u8) {
-        self.pressure = pressure.min(100);
+        self.pressure = self.pressure.max(pressure.min(100));
     }
 
     /// The decision.

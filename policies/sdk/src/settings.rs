@@ -2,7 +2,8 @@
 //!
 //! In: text as the operator wrote it. Out: values that are always inside their range, and the
 //! problems in words. Must hold: garbage reads as the default, so that a typing error never
-//! changes a pool by more than the absence of the setting would.
+//! changes a pool by more than the absence of the setting would. A name with a slip of the pen is
+//! honoured when the proper one is absent, and always told.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -82,20 +83,31 @@ impl Flag {
     }
 }
 
-/// What is wrong with the settings that these specifications name. Other keys are not looked at:
-/// they may be meant for somebody else. Empty text means "not set".
+/// What is wrong with the settings that these specifications name, and with names that nearly are
+/// theirs. Other keys are not looked at: they may be meant for somebody else. Empty text means
+/// "not set".
 pub fn problems(specs: &[SettingSpec], given: &[Setting]) -> Vec<Problem> {
-    specs
-        .iter()
-        .filter_map(|spec| {
-            let text = find(given, &spec.key)?;
-            let message = complaint(spec, text)?;
-            Some(Problem {
-                key: spec.key.clone(),
-                message,
-            })
-        })
-        .collect()
+    let mut found = Vec::new();
+    for setting in given.iter().filter(|setting| !setting.value.is_empty()) {
+        let complain = |message| Problem {
+            key: setting.key.clone(),
+            message,
+        };
+        if let Some(spec) = specs.iter().find(|spec| spec.key == setting.key) {
+            found.extend(complaint(spec, &setting.value).map(complain));
+        } else if let Some(spec) = specs.iter().find(|spec| is_slip(&setting.key, &spec.key)) {
+            let proper = &spec.key;
+            let fate = match (written(given, proper), find(given, proper)) {
+                (Some(_), _) => format!("{proper} is set, so this is not used"),
+                (None, Some(used)) if used == setting.value => "its value is used".into(),
+                (None, _) => "another name like it comes first".into(),
+            };
+            let value =
+                complaint(spec, &setting.value).map_or(String::new(), |it| format!("; {it}"));
+            found.push(complain(format!("did you mean {proper}? {fate}{value}")));
+        }
+    }
+    found
 }
 
 fn complaint(spec: &SettingSpec, text: &str) -> Option<String> {
@@ -117,9 +129,39 @@ fn complaint(spec: &SettingSpec, text: &str) -> Option<String> {
     }
 }
 
+/// The text of a setting, under its own name or else under one with a slip.
 fn find<'a>(given: &'a [Setting], key: &str) -> Option<&'a str> {
+    written(given, key).or_else(|| {
+        let slip = |setting: &&Setting| is_slip(&setting.key, key) && !setting.value.is_empty();
+        given.iter().find(slip).map(|setting| &*setting.value)
+    })
+}
+
+fn written<'a>(given: &'a [Setting], key: &str) -> Option<&'a str> {
     let found = given.iter().find(|setting| setting.key == key)?;
     (!found.value.is_empty()).then_some(&*found.value)
+}
+
+/// Whether a name was meant to be this key: the key behind the prefix that some guides put before
+/// it, or with one letter missing, added, changed or swapped with its neighbour.
+fn is_slip(name: &str, key: &str) -> bool {
+    if name == key {
+        return false;
+    }
+    let bare = name.strip_prefix("AWS_VPC_K8S_CNI_").unwrap_or(name);
+    bare == key || is_one_edit(bare.as_bytes(), key.as_bytes())
+}
+
+fn is_one_edit(a: &[u8], b: &[u8]) -> bool {
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    match (a, b) {
+        ([_, rest @ ..], _) if rest == b => true,
+        (_, [_, rest @ ..]) if rest == a => true,
+        ([_, a @ ..], [_, b @ ..]) if a == b => true,
+        ([a1, a2, a @ ..], [b1, b2, b @ ..]) => a1 == b2 && a2 == b1 && a == b,
+        _ => false,
+    }
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -172,6 +214,40 @@ mod tests {
             "not a Go boolean: the default"
         );
         assert_eq!(FLAG.given(&given("FLAG", "no")), None);
+    }
+
+    #[test]
+    fn a_name_with_a_slip_is_told_and_honoured_while_the_proper_one_is_absent() {
+        for slip in [
+            "TARGT",
+            "TARGETS",
+            "TRAGET",
+            "TARGED",
+            "AWS_VPC_K8S_CNI_TARGET",
+        ] {
+            let mut settings = given(slip, "7");
+            assert_eq!(TARGET.read(&settings), 7, "{slip}");
+            let found = problems(&[TARGET.spec()], &settings);
+            assert_eq!(found.len(), 1, "{slip}");
+            assert!(
+                found[0]
+                    .message
+                    .starts_with("did you mean TARGET? its value is used")
+            );
+            settings.extend(given("TARGET", "9"));
+            assert_eq!(TARGET.read(&settings), 9, "{slip}");
+            let found = problems(&[TARGET.spec()], &settings);
+            assert!(found[0].message.contains("TARGET is set"), "{found:?}");
+        }
+        for other in [
+            "TAR",
+            "OTHER_TARGET",
+            "TARGET_ABC",
+            "",
+            "AWS_VPC_K8S_CNI_OTHER",
+        ] {
+            assert_eq!(TARGET.read(&given(other, "7")), 1, "{other}");
+        }
     }
 
     #[test]
