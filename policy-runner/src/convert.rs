@@ -12,6 +12,9 @@ use crate::bindings::onsen::policy::log;
 use crate::bindings::onsen::policy::types as wit;
 use crate::policy::{LogLevel, Metadata, Problem, SettingKind, SettingSpec};
 
+#[cfg(test)]
+pub(crate) mod back;
+
 pub(crate) fn snapshot(from: &Snapshot) -> wit::Snapshot {
     wit::Snapshot {
         decision_id: from.decision_id,

@@ -23,9 +23,11 @@ pub mod builtin;
 mod cache;
 mod call;
 mod convert;
+pub mod documents;
 mod engine;
 mod error;
 mod policy;
+pub mod reference;
 
 pub use engine::{Engine, Limits};
 pub use error::PolicyError;
