@@ -4,6 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use onsen_policy_runner::PolicyError;
+use onsen_policy_runner::documents::DocumentError;
+use onsen_policy_runner::reference::ReferenceError;
+use onsen_sim::account::InstanceType;
+use onsen_sim::max_pods::Impossible;
 
 /// A failure of the command.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,46 @@ pub(crate) enum CliError {
     },
     #[error("cannot start the policy engine")]
     Engine(#[source] PolicyError),
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error("{policy} does not decide")]
+    Undecided {
+        policy: String,
+        #[source]
+        source: PolicyError,
+    },
+    #[error("snapshot {from}")]
+    Snapshot {
+        from: String,
+        #[source]
+        source: DocumentError,
+    },
+    #[error("there is no scenario: look at the paths and at --filter")]
+    NoScenario,
+    #[error("cannot write a document")]
+    Document(#[source] serde_json::Error),
+    #[error("`{0}` is not a known instance type{like}", like = like(.0))]
+    InstanceType(String),
+    #[error(transparent)]
+    MaxPods(#[from] Impossible),
+}
+
+/// Types of the same family, for somebody who wrote a size that does not exist.
+fn like(name: &str) -> String {
+    let family = name.split_once('.').map_or(name, |(family, _)| family);
+    let known: Vec<_> = InstanceType::all()
+        .filter(|kind| {
+            kind.name
+                .split_once('.')
+                .is_some_and(|(it, _)| it == family)
+        })
+        .map(|kind| kind.name)
+        .collect();
+    if known.is_empty() {
+        String::new()
+    } else {
+        format!("; there are {}", known.join(", "))
+    }
 }
 
 impl CliError {

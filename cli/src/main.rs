@@ -1,4 +1,4 @@
-//! `onsen`: looks at a live node and checks a policy before it is used.
+//! `onsen`: looks at a live node, and tries a policy out before it is used.
 //!
 //! In: a command and where the daemon answers. Out: a table for people or JSON for programs on
 //! stdout; exit code 1 with one clear sentence on stderr when something cannot be told.
@@ -13,6 +13,9 @@ mod check;
 mod client;
 mod documents;
 mod error;
+mod eval;
+mod max_pods;
+mod scenarios;
 mod table;
 mod views;
 
@@ -33,6 +36,9 @@ Examples:
   onsen pods --format json
   onsen enis --endpoint unix:/run/onsen/status.sock
   onsen policy check my-policy.wasm
+  onsen policy eval --policy prefix-frugal --set FRUGAL_MAX_FREE=8 --snapshot node.json
+  onsen policy test scenarios --policy file:my-policy.wasm
+  onsen max-pods --instance-type m5.large --prefix-delegation
   onsen completions bash > /etc/bash_completion.d/onsen";
 
 #[derive(Parser)]
@@ -74,6 +80,8 @@ enum Task {
     /// Look at a policy
     #[command(subcommand)]
     Policy(PolicyTask),
+    /// How many pods an instance type can give addresses to, step by step
+    MaxPods(max_pods::Arguments),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  onsen completions zsh > ~/.zfunc/_onsen")]
     Completions {
@@ -90,13 +98,16 @@ enum PolicyTask {
         /// A Wasm component
         file: PathBuf,
     },
+    /// Ask a policy for one decision on a snapshot
+    Eval(eval::Arguments),
+    /// Run scenario files against a policy: no cluster, no AWS, no root, virtual time
+    Test(scenarios::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = perform(&arguments).and_then(|text| print(&text));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    match perform(&arguments).and_then(|(text, code)| print(&text).map(|()| code)) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("onsen: {}", error.chain());
             ExitCode::FAILURE
@@ -104,10 +115,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(arguments: &Arguments) -> Result<String, CliError> {
+/// What to print, and the exit code.
+fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
     let json = arguments.format == Format::Json;
     let ask = |path| client::get(&arguments.endpoint, path);
-    match &arguments.command {
+    let text = match &arguments.command {
         Task::Status => show(json, &ask("/onsen/v1/status")?, views::status),
         Task::Pods => show(json, &ask("/onsen/v1/pods")?, |pods: &Vec<_>| {
             views::pods(pods, views::now())
@@ -119,12 +131,16 @@ fn perform(arguments: &Arguments) -> Result<String, CliError> {
             views::decisions(decisions, views::now())
         }),
         Task::Policy(PolicyTask::Check { file }) => check::check(file, json),
+        Task::Policy(PolicyTask::Eval(arguments)) => eval::eval(arguments, json),
+        Task::Policy(PolicyTask::Test(arguments)) => return scenarios::test(arguments, json),
+        Task::MaxPods(arguments) => max_pods::max_pods(arguments, json),
         Task::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "onsen", &mut script);
             Ok(String::from_utf8_lossy(&script).into_owned())
         }
-    }
+    }?;
+    Ok((text, 0))
 }
 
 /// A document as it is, or as the table that `view` makes of it.

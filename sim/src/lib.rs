@@ -17,3 +17,5 @@
 )]
 
 pub mod account;
+pub mod max_pods;
+pub mod scenario;

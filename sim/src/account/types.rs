@@ -1,5 +1,6 @@
 //! What each instance type's network can hold, read from the table in `data/`.
 
+use onsen_core::snapshot::Limits;
 use serde::Serialize;
 
 const TABLE: &str = include_str!("../../data/instance-types.csv");
@@ -24,6 +25,10 @@ pub struct InstanceType {
     pub hypervisor: Option<String>,
     /// Whether the type has no hypervisor.
     pub bare_metal: bool,
+    /// Virtual processors; absent when no source names them.
+    pub vcpus: Option<u32>,
+    /// Whether it takes a trunk ENI; absent when no source says so.
+    pub trunk: Option<bool>,
 }
 
 impl InstanceType {
@@ -45,6 +50,23 @@ impl InstanceType {
     pub fn takes_prefixes(&self) -> bool {
         self.bare_metal || self.hypervisor.as_deref() == Some("nitro")
     }
+
+    /// Whether it takes a trunk ENI. As `aws-node` does, what is not known is taken for yes.
+    pub fn takes_trunk(&self) -> bool {
+        self.trunk.unwrap_or(true)
+    }
+
+    /// What a node of this type may hold on card 0, as policies see it.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            enis: self.enis_per_card,
+            other_cards: Vec::new(),
+            slots_per_eni: self.ipv4_per_eni.saturating_sub(1),
+            prefixes: self.takes_prefixes(),
+            addresses_per_prefix: 16,
+            trunk: self.takes_trunk(),
+        }
+    }
 }
 
 fn parse(line: &str) -> Option<InstanceType> {
@@ -62,6 +84,14 @@ fn parse(line: &str) -> Option<InstanceType> {
         ipv6_per_eni,
         hypervisor: (hypervisor != "-").then(|| hypervisor.to_owned()),
         bare_metal: fields.next()? == "1",
+        vcpus: match fields.next()? {
+            "-" => None,
+            number => Some(number.parse().ok()?),
+        },
+        trunk: match fields.next()? {
+            "-" => None,
+            flag => Some(flag == "1"),
+        },
     })
 }
 
@@ -84,7 +114,10 @@ mod tests {
             (m5.network_cards, m5.enis_per_card, m5.ipv4_per_eni),
             (1, 3, 10)
         );
-        assert!(m5.takes_prefixes());
+        assert!(m5.takes_prefixes() && m5.takes_trunk());
+        assert_eq!(m5.vcpus, Some(2));
+        assert_eq!((m5.limits().enis, m5.limits().slots_per_eni), (3, 9));
+        assert!(!InstanceType::find("t3.large").unwrap().takes_trunk());
         assert!(!InstanceType::find("m4.4xlarge").unwrap().takes_prefixes());
         let p4d = InstanceType::find("p4d.24xlarge").unwrap();
         assert_eq!((p4d.network_cards, p4d.enis_per_card), (4, 15));

@@ -195,6 +195,8 @@ fn describe_instance_types_counts_the_enis_of_all_cards() {
         ipv6_per_eni: 50,
         hypervisor: Some("nitro".into()),
         bare_metal: false,
+        vcpus: Some(128),
+        trunk: Some(true),
     };
     let card = |n: u8| {
         format!(

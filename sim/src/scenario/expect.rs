@@ -1,0 +1,534 @@
+//! What a scenario expects, and how that compares with what is.
+//!
+//! In: expectations, and the facts as plain values. Out: the differences, none when all is well.
+//! What is not mentioned is not compared.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use onsen_core::cidr::Unit;
+use onsen_core::proposal::{Action, Request};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Difference;
+use super::format::{Arrive, ArriveMap, Leave, LeaveMap, Range};
+
+/// A number, or bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(pub(crate) Range);
+
+/// The node after a step.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "expected"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Expected {
+    /// The pool now.
+    pub(crate) pool: PoolExpected,
+    /// The pods now.
+    pub(crate) pods: PodsExpected,
+    /// What the policy has asked for since the last look at `actions`, in order; `[]` for nothing.
+    pub(crate) actions: Option<Vec<ActionExpected>>,
+    /// EC2 calls since the last look at `calls`, by EC2's names. Operations that are not mentioned may
+    /// be called; `total` counts all that change something.
+    pub(crate) calls: Option<BTreeMap<String, Number>>,
+}
+
+/// The pool.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "pool"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PoolExpected {
+    /// ENIs attached.
+    pub(crate) enis: Option<Number>,
+    /// Usable addresses, 16 for each prefix.
+    pub(crate) addresses: Option<Number>,
+    /// Prefixes.
+    pub(crate) prefixes: Option<Number>,
+    /// Addresses that pods hold.
+    pub(crate) assigned: Option<Number>,
+    /// Addresses given back and not yet given again.
+    pub(crate) cooling: Option<Number>,
+    /// Addresses that a pod could get at once.
+    pub(crate) warm: Option<Number>,
+    /// Slots in use on each ENI.
+    pub(crate) per_eni: Option<Vec<u64>>,
+}
+
+/// The pods.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "pods"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PodsExpected {
+    /// Pods that hold an address.
+    pub(crate) running: Option<Number>,
+    /// Pods that do not.
+    pub(crate) waiting: Option<Number>,
+    /// Refusals since the start, by code: `node-full`, `subnet-empty`, `ec2-denied`, `ec2-throttled`,
+    /// `waited-too-long`. `{}` for none at all.
+    pub(crate) refused: Option<BTreeMap<String, Number>>,
+}
+
+/// One decision on a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "decision"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DecisionExpected {
+    /// What the policy asks for, in order; `[]` for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) actions: Option<Vec<ActionExpected>>,
+    /// Words that the reason contains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// Something that the policy asks for. What is left out may be anything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "action"))]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ActionExpected {
+    /// Make an ENI and attach it.
+    AttachEni(AttachExpected),
+    /// More blocks on an ENI.
+    Grow(GrowExpected),
+    /// Blocks back to the subnet.
+    Release(ReleaseExpected),
+    /// An ENI off the node.
+    DetachEni(DetachExpected),
+}
+
+/// Make an ENI and attach it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "attach-eni"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AttachExpected {
+    /// `address` or `prefix`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<UnitExpected>,
+    /// Blocks it starts with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocks: Option<Number>,
+    /// Place of its subnet in the snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subnet: Option<u32>,
+    /// Its network card.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) card: Option<u32>,
+}
+
+/// More blocks on an ENI.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "grow"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GrowExpected {
+    /// Its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) eni: Option<u32>,
+    /// `address` or `prefix`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<UnitExpected>,
+    /// How many blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) count: Option<Number>,
+}
+
+/// Blocks back to the subnet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "release"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ReleaseExpected {
+    /// Its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) eni: Option<u32>,
+    /// How many blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) count: Option<Number>,
+    /// Exactly these, by their places among the snapshot's blocks, in any order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocks: Option<Vec<u32>>,
+}
+
+/// An ENI off the node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "detach-eni"))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DetachExpected {
+    /// Its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) eni: Option<u32>,
+}
+
+/// What one slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "unit"))]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UnitExpected {
+    /// A single address.
+    Address,
+    /// A /28.
+    Prefix,
+}
+
+impl From<Unit> for UnitExpected {
+    fn from(from: Unit) -> Self {
+        match from {
+            Unit::Address => Self::Address,
+            Unit::Prefix => Self::Prefix,
+        }
+    }
+}
+
+/// The pool as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub(crate) enis: u64,
+    pub(crate) addresses: u64,
+    pub(crate) prefixes: u64,
+    pub(crate) assigned: u64,
+    pub(crate) cooling: u64,
+    pub(crate) warm: u64,
+    pub(crate) per_eni: Vec<u64>,
+}
+
+impl Number {
+    pub(crate) fn exactly(number: u64) -> Self {
+        Self(Range {
+            min: Some(number),
+            max: Some(number),
+        })
+    }
+
+    fn holds(self, actual: u64) -> bool {
+        self.0.min.is_none_or(|min| actual >= min) && self.0.max.is_none_or(|max| actual <= max)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.min, self.0.max) {
+            (Some(min), Some(max)) if min == max => write!(f, "{min}"),
+            (Some(min), Some(max)) => write!(f, "{min} to {max}"),
+            (Some(min), None) => write!(f, "at least {min}"),
+            (None, Some(max)) => write!(f, "at most {max}"),
+            (None, None) => write!(f, "any number"),
+        }
+    }
+}
+
+/// Compares one number.
+pub(super) fn compare(
+    what: &str,
+    expected: Option<Number>,
+    actual: u64,
+    differences: &mut Vec<Difference>,
+) {
+    if let Some(expected) = expected.filter(|expected| !expected.holds(actual)) {
+        differences.push(Difference {
+            what: what.to_owned(),
+            expected: expected.to_string(),
+            actual: actual.to_string(),
+        });
+    }
+}
+
+impl PoolExpected {
+    pub(super) fn compare(&self, actual: &Pool, differences: &mut Vec<Difference>) {
+        for (what, expected, actual) in [
+            ("enis", self.enis, actual.enis),
+            ("addresses", self.addresses, actual.addresses),
+            ("prefixes", self.prefixes, actual.prefixes),
+            ("assigned", self.assigned, actual.assigned),
+            ("cooling", self.cooling, actual.cooling),
+            ("warm", self.warm, actual.warm),
+        ] {
+            compare(what, expected, actual, differences);
+        }
+        if let Some(expected) = self.per_eni.as_ref().filter(|it| **it != actual.per_eni) {
+            differences.push(Difference {
+                what: "per_eni".to_owned(),
+                expected: format!("{expected:?}"),
+                actual: format!("{:?}", actual.per_eni),
+            });
+        }
+    }
+}
+
+impl DecisionExpected {
+    pub(super) fn compare(&self, actions: &[Action], reason: &str) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        if let Some(expected) = &self.actions {
+            let actual: Vec<_> = actions.iter().map(|action| &action.request).collect();
+            compare_actions(expected, &actual, &mut differences);
+        }
+        if let Some(words) = self
+            .reason
+            .as_ref()
+            .filter(|words| !reason.contains(*words))
+        {
+            differences.push(Difference {
+                what: "reason".to_owned(),
+                expected: format!("... {words} ..."),
+                actual: reason.to_owned(),
+            });
+        }
+        differences
+    }
+}
+
+/// Compares actions one by one; a difference in one is a difference in all, since order matters.
+pub(super) fn compare_actions(
+    expected: &[ActionExpected],
+    actual: &[&Request],
+    differences: &mut Vec<Difference>,
+) {
+    let alike = expected.len() == actual.len()
+        && expected
+            .iter()
+            .zip(actual)
+            .all(|(it, actual)| it.fits(actual));
+    if !alike {
+        let list = |words: Vec<String>| match &*words {
+            [] => "nothing".to_owned(),
+            words => words.join("\n"),
+        };
+        differences.push(Difference {
+            what: "actions".to_owned(),
+            expected: list(expected.iter().map(ToString::to_string).collect()),
+            actual: list(
+                actual
+                    .iter()
+                    .map(|it| ActionExpected::from(*it).to_string())
+                    .collect(),
+            ),
+        });
+    }
+}
+
+fn same<T: PartialEq>(expected: Option<T>, actual: T) -> bool {
+    expected.is_none_or(|expected| expected == actual)
+}
+
+fn number(expected: Option<Number>, actual: usize) -> bool {
+    expected.is_none_or(|expected| expected.holds(actual as u64))
+}
+
+impl ActionExpected {
+    fn fits(&self, actual: &Request) -> bool {
+        match (self, actual) {
+            (
+                Self::AttachEni(it),
+                Request::AttachEni {
+                    subnet,
+                    unit,
+                    blocks,
+                    card,
+                },
+            ) => {
+                same(it.unit, (*unit).into())
+                    && number(it.blocks, *blocks as usize)
+                    && it.subnet.is_none_or(|wanted| *subnet == Some(wanted))
+                    && same(it.card, *card)
+            }
+            (Self::Grow(it), Request::Grow { eni, unit, count }) => {
+                same(it.eni, *eni)
+                    && same(it.unit, (*unit).into())
+                    && number(it.count, *count as usize)
+            }
+            (Self::Release(it), Request::Release { eni, blocks }) => {
+                let sorted = |list: &[u32]| {
+                    let mut list = list.to_vec();
+                    list.sort_unstable();
+                    list
+                };
+                same(it.eni, *eni)
+                    && number(it.count, blocks.len())
+                    && it
+                        .blocks
+                        .as_ref()
+                        .is_none_or(|it| sorted(it) == sorted(blocks))
+            }
+            (Self::DetachEni(it), Request::DetachEni { eni }) => same(it.eni, *eni),
+            _ => false,
+        }
+    }
+}
+
+impl From<&Request> for ActionExpected {
+    fn from(from: &Request) -> Self {
+        let exactly = |count: usize| Some(Number::exactly(count as u64));
+        match from {
+            Request::AttachEni {
+                subnet,
+                unit,
+                blocks,
+                card,
+            } => Self::AttachEni(AttachExpected {
+                unit: Some((*unit).into()),
+                blocks: exactly(*blocks as usize),
+                subnet: *subnet,
+                card: (*card > 0).then_some(*card),
+            }),
+            Request::Grow { eni, unit, count } => Self::Grow(GrowExpected {
+                eni: Some(*eni),
+                unit: Some((*unit).into()),
+                count: exactly(*count as usize),
+            }),
+            Request::Release { eni, blocks } => Self::Release(ReleaseExpected {
+                eni: Some(*eni),
+                count: exactly(blocks.len()),
+                blocks: Some(blocks.clone()),
+            }),
+            Request::DetachEni { eni } => Self::DetachEni(DetachExpected { eni: Some(*eni) }),
+        }
+    }
+}
+
+/// In the order of the fields: kind, then each part with its name.
+impl fmt::Display for ActionExpected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = |unit: Option<UnitExpected>| match unit {
+            Some(UnitExpected::Address) => " of addresses",
+            Some(UnitExpected::Prefix) => " of prefixes",
+            None => "",
+        };
+        let part = |name: &str, value: Option<u32>| {
+            value.map_or(String::new(), |value| format!(" {name} {value}"))
+        };
+        let count = |name: &str, value: Option<Number>| {
+            value.map_or(String::new(), |value| format!(" {name} {value}"))
+        };
+        match self {
+            Self::AttachEni(it) => write!(
+                f,
+                "attach-eni{}{}{}{}",
+                count("blocks", it.blocks),
+                unit(it.unit),
+                part("subnet", it.subnet),
+                part("card", it.card)
+            ),
+            Self::Grow(it) => write!(
+                f,
+                "grow{}{}{}",
+                part("eni", it.eni),
+                count("count", it.count),
+                unit(it.unit)
+            ),
+            Self::Release(it) => {
+                write!(
+                    f,
+                    "release{}{}",
+                    part("eni", it.eni),
+                    count("count", it.count)
+                )?;
+                match &it.blocks {
+                    Some(blocks) => write!(f, " blocks {blocks:?}"),
+                    None => Ok(()),
+                }
+            }
+            Self::DetachEni(it) => write!(f, "detach-eni{}", part("eni", it.eni)),
+        }
+    }
+}
+
+/// Reads a number, a word or an object: people write the short form where it says all.
+struct Short<N, W, M> {
+    expected: &'static str,
+    number: N,
+    word: W,
+    map: M,
+}
+
+impl<'de, T, Map, N, W, M> Visitor<'de> for Short<N, W, (M, std::marker::PhantomData<Map>)>
+where
+    N: FnOnce(u64) -> Option<T>,
+    W: FnOnce(&str) -> Option<T>,
+    M: FnOnce(Map) -> Option<T>,
+    Map: Deserialize<'de>,
+{
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<T, E> {
+        let expected = self.expected;
+        (self.number)(number).ok_or_else(|| E::custom(format!("{number} is not {expected}")))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<T, E> {
+        let expected = self.expected;
+        (self.word)(word).ok_or_else(|| E::custom(format!("{word:?} is not {expected}")))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        let map = Map::deserialize(MapAccessDeserializer::new(map))?;
+        (self.map.0)(map)
+            .ok_or_else(|| serde::de::Error::custom(format!("this is not {}", self.expected)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = |range: Range| Some(Self(range));
+        deserializer.deserialize_any(Short {
+            expected: "a whole number or {min: N, max: N}",
+            number: |number| Some(Self::exactly(number)),
+            word: |_: &str| None,
+            map: (map, std::marker::PhantomData),
+        })
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0.min, self.0.max) {
+            (Some(min), Some(max)) if min == max => serializer.serialize_u64(min),
+            _ => self.0.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Arrive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = |map: ArriveMap| {
+            let one = (map.count > 0) != (!map.names.is_empty());
+            let count = map.count.max(map.names.len() as u32);
+            one.then_some(Self {
+                count,
+                every: map.every,
+                names: map.names,
+            })
+        };
+        deserializer.deserialize_any(Short {
+            expected: "a number of pods, {count: N, every: TIME} or {names: [...]}",
+            number: |number| {
+                Some(Self {
+                    count: u32::try_from(number).ok()?,
+                    every: onsen_policy_runner::documents::Span::default(),
+                    names: Vec::new(),
+                })
+            },
+            word: |_: &str| None,
+            map: (map, std::marker::PhantomData),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Leave {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = |map: LeaveMap| match (map.newest, map.oldest, map.names) {
+            (Some(count), None, None) => Some(Self::Newest(count)),
+            (None, Some(count), None) => Some(Self::Oldest(count)),
+            (None, None, Some(names)) => Some(Self::Named(names)),
+            _ => None,
+        };
+        deserializer.deserialize_any(Short {
+            expected: "a number of the newest pods, `all`, or one of {newest: N}, {oldest: N}, {names: [...]}",
+            number: |number| Some(Self::Newest(u32::try_from(number).ok()?)),
+            word: |word: &str| (word == "all").then_some(Self::All),
+            map: (map, std::marker::PhantomData),
+        })
+    }
+}
