@@ -15,7 +15,12 @@
 //! recursion of the guest ends the process instead of the call.
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::wildcard_enum_match_arm,
+        reason = "a test may panic"
+    )
 )]
 
 mod bindings;

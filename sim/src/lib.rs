@@ -19,3 +19,4 @@
 pub mod account;
 pub mod max_pods;
 pub mod scenario;
+pub mod world;

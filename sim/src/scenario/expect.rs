@@ -28,10 +28,10 @@ pub(crate) struct Expected {
     pub(crate) pool: PoolExpected,
     /// The pods now.
     pub(crate) pods: PodsExpected,
-    /// What the policy has asked for since the last look at `actions`, in order; `[]` for nothing.
+    /// What the policy has asked for since the step began, in order; `[]` for nothing.
     pub(crate) actions: Option<Vec<ActionExpected>>,
-    /// EC2 calls since the last look at `calls`, by EC2's names. Operations that are not mentioned may
-    /// be called; `total` counts all that change something.
+    /// EC2 calls since the step began, by EC2's names. Operations that are not mentioned may be called;
+    /// `total` counts all that change something.
     pub(crate) calls: Option<BTreeMap<String, Number>>,
 }
 
@@ -233,7 +233,8 @@ pub(super) fn compare(
 }
 
 impl PoolExpected {
-    pub(super) fn compare(&self, actual: &Pool, differences: &mut Vec<Difference>) {
+    /// `prefix` goes before the names of what differs.
+    pub(super) fn compare(&self, prefix: &str, actual: &Pool, differences: &mut Vec<Difference>) {
         for (what, expected, actual) in [
             ("enis", self.enis, actual.enis),
             ("addresses", self.addresses, actual.addresses),
@@ -242,11 +243,11 @@ impl PoolExpected {
             ("cooling", self.cooling, actual.cooling),
             ("warm", self.warm, actual.warm),
         ] {
-            compare(what, expected, actual, differences);
+            compare(&format!("{prefix}{what}"), expected, actual, differences);
         }
         if let Some(expected) = self.per_eni.as_ref().filter(|it| **it != actual.per_eni) {
             differences.push(Difference {
-                what: "per_eni".to_owned(),
+                what: format!("{prefix}per_eni"),
                 expected: format!("{expected:?}"),
                 actual: format!("{:?}", actual.per_eni),
             });
@@ -305,7 +306,7 @@ pub(super) fn compare_actions(
     }
 }
 
-fn same<T: PartialEq>(expected: Option<T>, actual: T) -> bool {
+fn same<T: PartialEq + Copy>(expected: Option<T>, actual: T) -> bool {
     expected.is_none_or(|expected| expected == actual)
 }
 
@@ -493,9 +494,12 @@ impl Serialize for Number {
 impl<'de> Deserialize<'de> for Arrive {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = |map: ArriveMap| {
-            let one = (map.count > 0) != (!map.names.is_empty());
-            let count = map.count.max(map.names.len() as u32);
-            one.then_some(Self {
+            let count = match (map.count, map.names.len() as u32) {
+                (Some(count), 0) => count,
+                (None, names) if names > 0 => names,
+                _ => return None,
+            };
+            Some(Self {
                 count,
                 every: map.every,
                 names: map.names,

@@ -179,7 +179,7 @@ pub(crate) struct Arrive {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ArriveMap {
     /// How many.
-    pub(crate) count: u32,
+    pub(crate) count: Option<u32>,
     /// Time between two of them. Left out: all at once.
     #[cfg_attr(test, schemars(with = "super::schema::DurationForm"))]
     pub(crate) every: Span,

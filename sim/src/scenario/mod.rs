@@ -136,7 +136,7 @@ pub fn read(text: &str) -> Result<Vec<Scenario>, ScenarioError> {
         scenarios.push((row.number, document));
     }
     let names: Vec<_> = scenarios.iter().map(|(_, it)| it.name.clone()).collect();
-    let named = scenarios.into_iter().map(|(number, document)| {
+    let all = scenarios.into_iter().map(|(number, document)| {
         let alike = names.iter().filter(|name| **name == document.name).count();
         let name = match number {
             Some(number) if alike > 1 => format!("{} #{number}", document.name),
@@ -144,7 +144,7 @@ pub fn read(text: &str) -> Result<Vec<Scenario>, ScenarioError> {
         };
         Scenario { name, document }
     });
-    Ok(named.collect())
+    Ok(all.collect())
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ScenarioError> {
@@ -175,7 +175,6 @@ impl Document {
                     "`snapshot` is for one decision: leave `given`, `always` and `steps` out",
                 ))
             }
-            (Some(_), Some(_)) => Ok(()),
             (Some(_), None) => Err(ScenarioError::Meaning(
                 "`snapshot` needs an `expect` beside it",
             )),
@@ -185,7 +184,7 @@ impl Document {
             (None, None) if !lives => Err(ScenarioError::Meaning(
                 "nothing happens: write `steps`, or `snapshot` and `expect`",
             )),
-            (None, None) => Ok(()),
+            (Some(_), Some(_)) | (None, None) => Ok(()),
         }
     }
 }

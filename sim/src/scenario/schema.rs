@@ -2,6 +2,7 @@
 //!
 //! `ONSEN_RENEW=1 cargo test -p onsen-sim schema` writes the file anew.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
@@ -99,5 +100,39 @@ fn the_committed_schema_is_that_of_the_code() {
     assert!(
         committed == text,
         "docs/scenario.schema.json is out of date: run `ONSEN_RENEW=1 cargo test -p onsen-sim schema`"
+    );
+}
+
+/// All names of properties below a schema.
+fn properties(schema: &Value, names: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                names.extend(properties.keys().cloned());
+            }
+            map.values().for_each(|it| properties(it, names));
+        }
+        Value::Array(list) => list.iter().for_each(|it| properties(it, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_for_people_names_every_field_and_every_fault() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/testing-policies.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut names = BTreeSet::new();
+    properties(&schema_for!(Document).to_value(), &mut names);
+    names.extend(self::names::<crate::account::FaultName>());
+    let words: BTreeSet<_> = text
+        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
+        .collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|it| !words.contains(it.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/testing-policies.md does not name {missing:?}"
     );
 }

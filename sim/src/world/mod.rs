@@ -1,0 +1,333 @@
+//! Nodes in virtual time: the real core and real policies on the simulated account.
+//!
+//! In: a seed, nodes with their settings and pools, what happens to them. Out: what became of pods,
+//! pools and EC2 calls, decision by decision.
+//!
+//! The world is the second loop around the core; the daemon is the first, and effects are performed
+//! here as there: EC2 calls end after their latency in one of three ways, writes last some
+//! milliseconds, an ENI is ready when its device has appeared. Pods are tried again as kubelet does.
+//!
+//! A node is **at rest** when no call is under way, no pod waits, no address cools, every ENI is
+//! ready, and for [`QUIET`] the policy has asked for nothing and EC2 was asked to change nothing.
+//!
+//! What must hold: the same seed and the same calls give the same trace; nothing here reads a clock;
+//! the auditor of `onsen_core::laws` watches each event, and a broken law ends the world.
+
+mod ec2;
+mod node;
+mod pods;
+mod setup;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use onsen_core::event::Event;
+use onsen_core::ids::EniId;
+use onsen_core::time::{Millis, SECOND};
+use onsen_policy_runner::Policy;
+
+use crate::account::{Account, ConfigError, FabricEvent, Fault};
+
+pub use node::{Decided, SimNode};
+pub use pods::{Pod, PodState};
+pub use setup::{NodeSetup, PoolEni, WorldSetup};
+
+/// When virtual time starts: 2026-01-01T00:00:00Z.
+pub const START: Millis = 1_767_225_600_000;
+/// How long nothing must have happened: more than twice the policy's period, and more than the pause
+/// of two minutes that the documented warm pool makes after a shortage.
+pub const QUIET: Millis = 150 * SECOND;
+
+/// Why the world ended, or never began.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorldError {
+    /// There is no such instance type.
+    #[error("there is no instance type {0:?}")]
+    InstanceType(String),
+    /// The account cannot be set up.
+    #[error("the account cannot be set up: {0}")]
+    Account(String),
+    /// The pool cannot be made.
+    #[error("the pool of {node} cannot be made: {why}")]
+    Pool {
+        /// Whose.
+        node: String,
+        /// EC2's words, or ours.
+        why: String,
+    },
+    /// The core broke a law. This is a defect of Onsen, whatever the policy did.
+    #[error("seed {seed}, {node}, after {after} ms: {law}")]
+    BrokenLaw {
+        /// Seed of the world.
+        seed: u64,
+        /// Whose core.
+        node: String,
+        /// Virtual time since the start.
+        after: Millis,
+        /// Which law, and how.
+        law: String,
+    },
+    /// There is no such pod.
+    #[error("there is no pod {0:?}")]
+    NoPod(String),
+}
+
+impl From<ConfigError> for WorldError {
+    fn from(error: ConfigError) -> Self {
+        Self::Account(error.to_string())
+    }
+}
+
+/// What is to come.
+#[derive(Clone, Debug)]
+enum Due {
+    /// An event of one life of a node's daemon; another life does not hear it.
+    Event {
+        node: usize,
+        life: u64,
+        event: Box<Event>,
+    },
+    /// The next call of a look.
+    Look { node: usize, life: u64 },
+    /// An ENI's device has not appeared in time.
+    Late { node: usize, life: u64, eni: EniId },
+    /// Kubelet tries a pod again.
+    Retry { node: usize, pod: usize },
+}
+
+/// See the module.
+pub struct World {
+    seed: u64,
+    now: Millis,
+    account: Account,
+    nodes: Vec<SimNode>,
+    built_in: Arc<Policy>,
+    /// By time, then in the order in which they were planned.
+    queue: BTreeMap<(Millis, u64), Due>,
+    planned: u64,
+    broken: Option<WorldError>,
+}
+
+/// What performing effects needs besides the node itself.
+struct Surroundings<'a> {
+    /// The node's place in the world.
+    place: usize,
+    now: Millis,
+    account: &'a mut Account,
+    built_in: &'a Policy,
+    plan: Vec<(Millis, Due)>,
+}
+
+impl Surroundings<'_> {
+    fn later(&mut self, delay: Millis, due: Due) {
+        self.plan.push((self.now + delay, due));
+    }
+}
+
+impl World {
+    /// Virtual time.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Virtual time since the start.
+    pub fn elapsed(&self) -> Millis {
+        self.now - START
+    }
+
+    /// The nodes, in the order of the setup.
+    pub fn nodes(&self) -> &[SimNode] {
+        &self.nodes
+    }
+
+    /// The account, to look at.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Something goes wrong at EC2 from now on.
+    pub fn inject(&mut self, fault: Fault) {
+        self.account.inject(self.now, fault);
+    }
+
+    /// All faults end.
+    pub fn heal(&mut self) {
+        self.account.clear_faults();
+    }
+
+    /// A pod is scheduled to a node and asks for an address at once.
+    pub fn arrive(&mut self, node: usize, name: &str) -> Result<(), WorldError> {
+        self.with(node, |it, around| {
+            let pod = it.pods.add(name, around.now);
+            it.ask(pod, around);
+        })
+    }
+
+    /// A pod is deleted, whether it has an address or not.
+    pub fn leave(&mut self, node: usize, name: &str) -> Result<(), WorldError> {
+        let known = self.nodes.get(node).and_then(|it| it.pods.find(name));
+        let pod = known.ok_or_else(|| WorldError::NoPod(name.to_owned()))?;
+        self.with(node, |it, around| it.give_back(pod, around))
+    }
+
+    /// These settings change; the others stay.
+    pub fn change_settings(
+        &mut self,
+        node: usize,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), WorldError> {
+        self.with(node, |it, around| it.change_settings(settings, around))
+    }
+
+    /// The node is cordoned or uncordoned.
+    pub fn cordon(&mut self, node: usize, cordoned: bool) -> Result<(), WorldError> {
+        self.with(node, |it, around| {
+            it.schedulable = !cordoned;
+            it.node_changed(around);
+        })
+    }
+
+    /// The node starts to shut down.
+    pub fn terminate(&mut self, node: usize) -> Result<(), WorldError> {
+        self.with(node, |it, around| {
+            it.terminating = true;
+            it.node_changed(around);
+        })
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, span: Millis) -> Result<(), WorldError> {
+        let end = self.now.saturating_add(span);
+        while let Some(next) = self.next().filter(|next| *next <= end) {
+            self.step(next)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// Lets time pass until all nodes are at rest, at most so long. Whether they are.
+    pub fn run_until_rest(&mut self, within: Millis) -> Result<bool, WorldError> {
+        let end = self.now.saturating_add(within);
+        loop {
+            if self.is_at_rest() {
+                return Ok(true);
+            }
+            let quiet_at = self.nodes.iter().map(|it| it.active_at + QUIET).max();
+            let quiet_at = quiet_at.filter(|at| *at > self.now).unwrap_or(end).min(end);
+            match self.next().filter(|next| *next <= quiet_at) {
+                Some(next) => self.step(next)?,
+                None if self.now < quiet_at => self.now = quiet_at,
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// See the module.
+    pub fn is_at_rest(&self) -> bool {
+        self.nodes.iter().all(|it| it.is_at_rest(self.now))
+    }
+
+    /// When something happens next.
+    fn next(&self) -> Option<Millis> {
+        let queued = self.queue.keys().next().map(|(at, _)| *at);
+        let wakes = self.nodes.iter().filter_map(|it| it.node.next_wake());
+        let fabric = self.account.next_event_ms();
+        let next = queued.into_iter().chain(wakes).chain(fabric).min()?;
+        Some(next.max(self.now))
+    }
+
+    fn step(&mut self, at: Millis) -> Result<(), WorldError> {
+        self.now = at;
+        for event in self.account.advance(at) {
+            self.fabric(event)?;
+        }
+        let first = self.queue.first_entry().filter(|it| it.key().0 <= at);
+        if let Some(entry) = first {
+            let due = entry.remove();
+            return self.happen(due);
+        }
+        for node in 0..self.nodes.len() {
+            let wake = self.nodes.get(node).and_then(|it| it.node.next_wake());
+            if wake.is_some_and(|wake| wake <= at) {
+                self.with(node, |it, around| it.happened(Event::Tick, around))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, due: Due) -> Result<(), WorldError> {
+        let lives = |this: &Self, node: usize, life: u64| {
+            this.nodes.get(node).is_some_and(|it| it.life == life)
+        };
+        match due {
+            Due::Event { node, life, event } if lives(self, node, life) => {
+                self.with(node, |it, around| it.hear(*event, around))
+            }
+            Due::Look { node, life } if lives(self, node, life) => {
+                self.with(node, SimNode::look_on)
+            }
+            Due::Late { node, life, eni } if lives(self, node, life) => {
+                self.with(node, |it, around| it.late(&eni, around))
+            }
+            Due::Retry { node, pod } => self.with(node, |it, around| it.ask(pod, around)),
+            Due::Event { .. } | Due::Look { .. } | Due::Late { .. } => Ok(()),
+        }
+    }
+
+    fn fabric(&mut self, event: FabricEvent) -> Result<(), WorldError> {
+        match event {
+            FabricEvent::DeviceAppears { node, eni } => {
+                let place = self.nodes.iter().position(|it| it.name == node);
+                let Some(place) = place else { return Ok(()) };
+                let eni = EniId::new(&*eni.id);
+                self.with(place, |it, around| it.appeared(eni, around))
+            }
+            FabricEvent::DeviceVanishes { eni_id } => {
+                for node in &mut self.nodes {
+                    node.vanished(&EniId::new(&*eni_id));
+                }
+                Ok(())
+            }
+            FabricEvent::Routed { .. } | FabricEvent::Unrouted { .. } => Ok(()),
+        }
+    }
+
+    /// Does something to a node, and plans what follows from it.
+    fn with(
+        &mut self,
+        node: usize,
+        act: impl FnOnce(&mut SimNode, &mut Surroundings<'_>),
+    ) -> Result<(), WorldError> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone());
+        }
+        let Some(it) = self.nodes.get_mut(node) else {
+            return Ok(());
+        };
+        let mut around = Surroundings {
+            place: node,
+            now: self.now,
+            account: &mut self.account,
+            built_in: &self.built_in,
+            plan: Vec::new(),
+        };
+        act(it, &mut around);
+        for (at, due) in around.plan {
+            self.planned += 1;
+            self.queue.insert((at, self.planned), due);
+        }
+        if let Some(law) = it.broken.take() {
+            let error = WorldError::BrokenLaw {
+                seed: self.seed,
+                node: it.name.clone(),
+                after: self.now - START,
+                law,
+            };
+            self.broken = Some(error.clone());
+            return Err(error);
+        }
+        Ok(())
+    }
+}
