@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use onsen_core::proposal::Request;
-use onsen_policy_runner::documents::{Scalar, Span, in_words};
+use onsen_policy_runner::documents::{Scalar, Span};
 
 use super::expect::{self, Expected, Number, PodsExpected, Pool, PoolExpected};
 use super::format::{Arrive, Document, Fail, Given, Leave, Step};
@@ -392,8 +392,7 @@ impl Life<'_> {
             if let Some(why) = &it.record.fallback {
                 lines.push(format!("  the built-in default decided: {why}"));
             }
-            for action in &it.proposal.actions {
-                let words = in_words(&action.request, &it.snapshot);
+            for (action, words) in it.proposal.actions.iter().zip(&it.words) {
                 lines.push(format!("  {words}: {}", action.reason));
             }
             for (action, why) in &it.record.dropped {

@@ -14,6 +14,7 @@ mod life;
 mod rows;
 #[cfg(test)]
 mod schema;
+mod short;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use onsen_core::snapshot::{EniPhase, Setting, Snapshot};
 use onsen_core::status::{EniStatus, Summary};
 use onsen_core::time::{Millis, SECOND};
 use onsen_policy_runner::Policy;
+use onsen_policy_runner::documents::in_words;
 
 use super::ec2::{self, Look, Looked, Owner};
 use super::pods::{Pod, PodState, Pods, RETRY};
@@ -41,8 +42,8 @@ pub struct Decided {
     pub record: DecisionRecord,
     /// What the policy answered, before the core's check.
     pub proposal: Proposal,
-    /// What it was shown.
-    pub snapshot: Arc<Snapshot>,
+    /// Each action of it in words, with the names of that moment.
+    pub words: Vec<String>,
 }
 
 /// See the module.
@@ -69,8 +70,10 @@ pub struct SimNode {
     /// Devices on this instance.
     devices: BTreeSet<EniId>,
     configuring: BTreeMap<EniId, EniLink>,
-    /// The question under way: what the policy was shown, and what it will answer.
-    asked: Option<(Arc<Snapshot>, Proposal)>,
+    /// The question under way: what the policy will answer.
+    asked: Option<Proposal>,
+    /// What the policy was shown last.
+    last_snapshot: Option<Snapshot>,
     /// Changed settings wait until no question is under way, as in the daemon.
     changed: bool,
     decisions: Vec<Decided>,
@@ -109,6 +112,7 @@ impl SimNode {
             devices,
             configuring: BTreeMap::new(),
             asked: None,
+            last_snapshot: None,
             changed: false,
             decisions: Vec::new(),
             active_at: super::START,
@@ -149,6 +153,11 @@ impl SimNode {
     /// All decisions so far, oldest first.
     pub fn decisions(&self) -> &[Decided] {
         &self.decisions
+    }
+
+    /// What the policy was shown last.
+    pub fn last_snapshot(&self) -> Option<&Snapshot> {
+        self.last_snapshot.as_ref()
     }
 
     /// The checkpoint on its disk.
@@ -404,22 +413,24 @@ impl SimNode {
         let answer = policy.decide(&snapshot).map(|decided| decided.proposal);
         let answer = answer.map_err(|error| error.to_string());
         let decision = snapshot.decision_id;
-        let shown = answer.as_ref().cloned().unwrap_or_default();
-        self.asked = Some((Arc::new(snapshot), shown));
+        self.asked = Some(answer.as_ref().cloned().unwrap_or_default());
+        self.last_snapshot = Some(snapshot);
         self.later(THINK, Event::Proposed { decision, answer }, around);
     }
 
     fn decided(&mut self, record: DecisionRecord, now: Millis) {
-        let Some((snapshot, proposal)) = self.asked.take() else {
+        let (Some(proposal), Some(snapshot)) = (self.asked.take(), &self.last_snapshot) else {
             return;
         };
+        let actions = proposal.actions.iter();
+        let words = actions.map(|it| in_words(&it.request, snapshot)).collect();
         if !proposal.actions.is_empty() {
             self.active_at = now;
         }
         self.decisions.push(Decided {
             record,
             proposal,
-            snapshot,
+            words,
         });
     }
 
