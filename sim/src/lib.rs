@@ -19,4 +19,5 @@
 pub mod account;
 pub mod max_pods;
 pub mod scenario;
+pub mod workload;
 pub mod world;

@@ -16,6 +16,7 @@
 mod ec2;
 mod node;
 mod pods;
+mod record;
 mod setup;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::account::{Account, ConfigError, FabricEvent, Fault};
 
 pub use node::{Decided, SimNode};
 pub use pods::{Pod, PodState};
+pub use record::{CallMade, Ended, Record, Sample};
 pub use setup::{NodeSetup, PoolEni, WorldSetup};
 
 /// When virtual time starts: 2026-01-01T00:00:00Z.

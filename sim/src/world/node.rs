@@ -18,6 +18,7 @@ use onsen_policy_runner::documents::in_words;
 
 use super::ec2::{self, Look, Looked, Owner};
 use super::pods::{Pod, PodState, Pods, RETRY};
+use super::record::Record;
 use super::setup::NodeSetup;
 use super::{Due, QUIET, Surroundings};
 use crate::account::{Account, Call, Operation};
@@ -77,6 +78,7 @@ pub struct SimNode {
     /// Changed settings wait until no question is under way, as in the daemon.
     changed: bool,
     decisions: Vec<Decided>,
+    record: Record,
     /// When something that speaks against rest happened last.
     pub(super) active_at: Millis,
     pub(super) baseline: BTreeMap<Operation, u64>,
@@ -115,6 +117,7 @@ impl SimNode {
             last_snapshot: None,
             changed: false,
             decisions: Vec::new(),
+            record: Record::default(),
             active_at: super::START,
             baseline: BTreeMap::new(),
         }
@@ -158,6 +161,17 @@ impl SimNode {
     /// What the policy was shown last.
     pub fn last_snapshot(&self) -> Option<&Snapshot> {
         self.last_snapshot.as_ref()
+    }
+
+    /// How its pool changed, and each of its EC2 calls.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// When something that speaks against rest happened last: a pod came or went, EC2 was asked to
+    /// change something or answered that, or a policy asked for something.
+    pub fn active_at(&self) -> Millis {
+        self.active_at
     }
 
     /// The checkpoint on its disk.
@@ -373,6 +387,8 @@ impl SimNode {
                 Effect::ForgetEni(_) | Effect::Report(_) => {}
             }
         }
+        let summary = self.node.summary(around.now);
+        self.record.sample(around.now, &summary);
     }
 
     fn replied(&mut self, request: RequestId, reply: &Reply, around: &mut Surroundings<'_>) {
@@ -448,16 +464,19 @@ impl SimNode {
     }
 
     fn call(
-        &self,
+        &mut self,
         request: crate::account::Request,
         around: &mut Surroundings<'_>,
     ) -> crate::account::Answer {
+        let operation = request.operation();
         let call = Call {
             node: Some(self.name.clone()),
             dry_run: false,
             request,
         };
-        around.account.call(around.now, &call)
+        let answer = around.account.call(around.now, &call);
+        self.record.call(around.now, operation, &answer);
+        answer
     }
 
     /// The next call of the look under way.
