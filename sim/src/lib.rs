@@ -18,6 +18,8 @@
 
 pub mod account;
 pub mod max_pods;
+mod rng;
 pub mod scenario;
+pub mod simulate;
 pub mod workload;
 pub mod world;

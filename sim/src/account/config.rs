@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Faults;
-use super::rng::Rng;
 use super::subnet::Subnet;
 use super::throttle::Buckets;
 use super::timeline::Due;
@@ -13,6 +12,7 @@ use super::{
     Account, Attachment, AttachmentStatus, Cidr, EniStatus, Instance, InstanceState, InstanceType,
     id,
 };
+use crate::rng::Rng;
 
 /// What the account holds at the start.
 #[derive(Debug, Clone, PartialEq)]

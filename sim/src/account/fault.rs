@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::api::Operation;
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// What goes wrong. The comment says when in the life of a call it acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

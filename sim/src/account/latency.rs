@@ -3,7 +3,7 @@
 //! Each duration is lognormal, given by its median and its 99th percentile as seen in the field.
 
 use super::api::Operation;
-use super::rng::Rng;
+use crate::rng::Rng;
 
 /// A lognormal duration: median and 99th percentile, in milliseconds.
 pub(super) type Spread = (f64, f64);

@@ -19,7 +19,6 @@ mod fault;
 mod imds;
 mod interfaces;
 mod latency;
-mod rng;
 mod subnet;
 #[cfg(test)]
 mod tests;
@@ -48,10 +47,11 @@ pub use time::{iso8601, iso8601_ms};
 pub use timeline::FabricEvent;
 pub use types::InstanceType;
 
+use crate::rng::Rng;
 use eni::History;
 use fault::Faults;
 use latency::Spread;
-use rng::Rng;
+
 use subnet::Subnet;
 use throttle::Buckets;
 use timeline::Due;

@@ -120,7 +120,7 @@ impl Subnet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::rng::Rng;
+    use crate::rng::Rng;
 
     fn subnet(cidr: &str) -> Subnet {
         Subnet::new(

@@ -19,8 +19,7 @@ fn counts(plan: &Plan) -> Vec<(u64, i64)> {
 
 #[test]
 fn each_pod_comes_once_and_goes_once_after_that() {
-    let loads = "\
-  - {kind: hold, pods: 5, lifetime: 30m}
+    let loads = "  - {kind: hold, pods: 5, lifetime: 30m}
   - {kind: wave, min: 2, max: 9, period: 12h, peak: 3h}
   - {kind: jobs, pods: 4, every: 20m, runtime: 2m, spread: 10s, random: true}
   - {kind: rollout, pods: 6, every: 5h, from: 1h, surge: 2, ready: 20s}";
@@ -46,7 +45,12 @@ fn a_hold_with_a_lifetime_keeps_its_number() {
     let plan = workload("  - {kind: hold, pods: 5, lifetime: 30m}").plan(1, 0);
     let counts = counts(&plan);
     // A departure comes before the arrival of the same moment.
-    assert!(counts.iter().skip(5).all(|(_, count)| (4..=5).contains(count)));
+    assert!(
+        counts
+            .iter()
+            .skip(5)
+            .all(|(_, count)| (4..=5).contains(count))
+    );
     assert!(counts.len() > 200);
 }
 
@@ -54,7 +58,9 @@ fn a_hold_with_a_lifetime_keeps_its_number() {
 fn a_wave_has_its_peak_and_its_trough_where_they_are_said_to_be() {
     let plan = workload("  - {kind: wave, min: 2, max: 20, period: 24h, peak: 6h}").plan(1, 0);
     let at = |hour: u64| {
-        let upto = counts(&plan).into_iter().take_while(|(at, _)| *at <= hour * 3_600_000);
+        let upto = counts(&plan)
+            .into_iter()
+            .take_while(|(at, _)| *at <= hour * 3_600_000);
         upto.last().unwrap().1
     };
     assert_eq!((at(6), at(18)), (20, 2));
@@ -74,7 +80,10 @@ fn a_rollout_never_has_fewer_pods_and_at_most_the_surge_more() {
 fn a_full_node_takes_no_pod_and_says_how_many_went_elsewhere() {
     let plan = workload("  - {kind: hold, pods: 12, until: 1h}").plan(1, 10);
     assert_eq!(plan.elsewhere, 2);
-    assert_eq!(counts(&plan).iter().map(|(_, count)| *count).max(), Some(10));
+    assert_eq!(
+        counts(&plan).iter().map(|(_, count)| *count).max(),
+        Some(10)
+    );
     assert_eq!(counts(&plan).last().unwrap().1, 0);
 }
 
@@ -83,7 +92,10 @@ fn a_wrong_file_is_told_with_its_place() {
     let read = |text: &str| Workload::read(text).unwrap_err().to_string();
     let head = "name: t\nabout: t\ninstance_type: m5.large\n";
     let unknown = read(&format!("{head}duration: 1h\nlods: []\n"));
-    assert!(unknown.contains("line 5") && unknown.contains("lods"), "{unknown}");
+    assert!(
+        unknown.contains("line 5") && unknown.contains("lods"),
+        "{unknown}"
+    );
     let kind = read(&format!("{head}duration: 1h\nloads:\n  - {{kind: tide}}\n"));
     assert!(kind.contains("tide") && kind.contains("wave"), "{kind}");
     let field = read(&format!(
