@@ -8,6 +8,8 @@ use onsen_policy_runner::documents::DocumentError;
 use onsen_policy_runner::reference::ReferenceError;
 use onsen_sim::account::InstanceType;
 use onsen_sim::max_pods::Impossible;
+use onsen_sim::workload::WorkloadError;
+use onsen_sim::world::WorldError;
 
 /// A failure of the command.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,24 @@ pub(crate) enum CliError {
     InstanceType(String),
     #[error(transparent)]
     MaxPods(#[from] Impossible),
+    #[error("--format html is for `onsen simulate`; here it is table or json")]
+    NoPage,
+    #[error("workload {}", path.display())]
+    Workload {
+        path: PathBuf,
+        #[source]
+        source: WorkloadError,
+    },
+    #[error("--then-down-to {left} is more than the {pods} pods that come")]
+    DownTo { pods: u32, left: u32 },
+    #[error("the simulation cannot go on")]
+    World(#[from] WorldError),
+    #[error("cannot write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Types of the same family, for somebody who wrote a size that does not exist.

@@ -16,6 +16,7 @@ mod error;
 mod eval;
 mod max_pods;
 mod scenarios;
+mod simulate;
 mod table;
 mod views;
 
@@ -39,6 +40,7 @@ Examples:
   onsen policy eval --policy prefix-frugal --set FRUGAL_MAX_FREE=8 --snapshot node.json
   onsen policy test scenarios --policy file:my-policy.wasm
   onsen max-pods --instance-type m5.large --prefix-delegation
+  onsen simulate --policy default-warm-eni --policy prefix-frugal --instance-type m5.large --pods 20
   onsen completions bash > /etc/bash_completion.d/onsen";
 
 #[derive(Parser)]
@@ -63,8 +65,10 @@ struct Arguments {
 enum Format {
     /// Aligned columns
     Table,
-    /// The daemon's document as it is
+    /// A document
     Json,
+    /// A page with plots; for `simulate`
+    Html,
 }
 
 #[derive(Subcommand)]
@@ -82,6 +86,8 @@ enum Task {
     Policy(PolicyTask),
     /// How many pods an instance type can give addresses to, step by step
     MaxPods(max_pods::Arguments),
+    /// Policies side by side on simulated nodes, in virtual time
+    Simulate(Box<simulate::Arguments>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  onsen completions zsh > ~/.zfunc/_onsen")]
     Completions {
@@ -118,6 +124,9 @@ fn main() -> ExitCode {
 /// What to print, and the exit code.
 fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
     let json = arguments.format == Format::Json;
+    if arguments.format == Format::Html && !matches!(arguments.command, Task::Simulate(_)) {
+        return Err(CliError::NoPage);
+    }
     let ask = |path| client::get(&arguments.endpoint, path);
     let text = match &arguments.command {
         Task::Status => show(json, &ask("/onsen/v1/status")?, views::status),
@@ -134,6 +143,7 @@ fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
         Task::Policy(PolicyTask::Eval(arguments)) => eval::eval(arguments, json),
         Task::Policy(PolicyTask::Test(arguments)) => return scenarios::test(arguments, json),
         Task::MaxPods(arguments) => max_pods::max_pods(arguments, json),
+        Task::Simulate(task) => simulate::simulate(task, arguments.format),
         Task::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "onsen", &mut script);

@@ -18,6 +18,7 @@
 
 pub mod account;
 pub mod max_pods;
+pub mod report;
 mod rng;
 pub mod scenario;
 pub mod simulate;
