@@ -10,6 +10,9 @@ use crate::rng::Rng;
 /// A wave is followed in steps of this length.
 const WAVE_STEP: Millis = 30 * SECOND;
 
+/// `aws-node` and `kube-proxy` count against max-pods and use the node's own address.
+const HOST_NETWORK: u32 = 2;
+
 /// Whether a pod comes or goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
@@ -82,12 +85,13 @@ impl Workload {
 impl Plan {
     /// Takes out pods that come while the node is full.
     fn fit(&mut self, max_pods: u32) {
+        let most = max_pods.saturating_sub(HOST_NETWORK) as usize;
         let mut here = BTreeSet::new();
         let mut elsewhere = 0;
         self.steps.retain(|step| match step.change {
             Change::Leave => here.remove(&step.pod),
             Change::Arrive => {
-                let room = max_pods == 0 || here.len() < max_pods as usize;
+                let room = max_pods == 0 || here.len() < most;
                 if room {
                     here.insert(step.pod);
                 } else {
