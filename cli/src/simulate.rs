@@ -251,8 +251,7 @@ fn run(scene: &Scene, candidate: &Candidate, built_in: &Arc<Policy>) -> Result<R
     let mut stderr = std::io::stderr();
     let shows = stderr.is_terminal();
     let mut told = 0;
-    let mut progress = |share: f64| {
-        let percent = (share * 100.0) as u32;
+    let mut progress = |percent: usize| {
         if shows && percent > told {
             told = percent;
             // A picture for waiting people: nothing is lost when it cannot be shown.

@@ -113,6 +113,7 @@ fn decimals(number: f64) -> String {
 }
 
 /// The figures side by side. Lines that are zero everywhere are left out where nobody misses them.
+#[expect(clippy::cast_sign_loss, reason = "no wait is negative")]
 pub fn scorecard(runs: &[Run]) -> Vec<Metric> {
     type Number = fn(&Figures) -> f64;
     let cards = || runs.iter().map(|run| &run.scorecard);

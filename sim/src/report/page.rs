@@ -127,9 +127,9 @@ fn section(page: &mut String, heading: &str, sentence: &str) {
 
 /// One plot for each run, under its letter.
 fn panel(page: &mut String, run: &Run, number: usize, letter: &str, plot: Plot) {
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<figure><figcaption><b class=\"letter s{}\">{letter}</b> {}</figcaption>{}</figure>\n",
+        "<figure><figcaption><b class=\"letter s{}\">{letter}</b> {}</figcaption>{}</figure>",
         number % 6,
         escaped(&run.policy),
         plot.finish()
@@ -248,7 +248,7 @@ fn waits(page: &mut String, runs: &[Run]) {
         }
         plot.steps(&format!("line s{}", number % 6), &points);
     }
-    let _ = write!(page, "<figure>{}</figure></section>\n", plot.finish());
+    let _ = writeln!(page, "<figure>{}</figure></section>", plot.finish());
 }
 
 /// A share on a logarithmic axis: 1 is all pods, 0 is the rarest.
@@ -290,10 +290,10 @@ fn pools(page: &mut String, runs: &[Run]) {
         for node in &run.nodes {
             let last = &node.last;
             let slots: Vec<String> = last.per_eni.iter().map(ToString::to_string).collect();
-            let _ = write!(
+            let _ = writeln!(
                 page,
                 "<tr><th scope=\"row\">{letter}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-                 <td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                 <td>{}</td><td>{}</td><td>{}</td></tr>",
                 escaped(&node.name),
                 last.enis,
                 slots.join(" + "),

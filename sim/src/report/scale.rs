@@ -1,4 +1,8 @@
 //! Axes: round ends, round ticks, and courses of time on a grid.
+#![expect(
+    clippy::cast_sign_loss,
+    reason = "amounts and lengths of time: none is negative"
+)]
 
 use onsen_core::time::{MINUTE, Millis, SECOND};
 

@@ -35,8 +35,6 @@ pub const READY: Millis = 5 * SECOND;
 pub const PATIENCE: Millis = 120 * MINUTE;
 /// What a policy is shown of the past ends with this age; rest must outlast it.
 const HISTORY: Millis = 15 * MINUTE;
-/// Decisions of each node that are kept.
-const DECISIONS: usize = 16;
 
 /// What is simulated.
 #[derive(Clone, Debug)]
@@ -150,12 +148,12 @@ pub struct Final {
     pub at_rest: bool,
 }
 
-/// Runs one candidate. `progress` is told now and then which share is done.
+/// Runs one candidate. `progress` is told now and then how many of a hundred parts are done.
 pub fn run(
     scene: &Scene,
     candidate: &Candidate,
     built_in: &Arc<Policy>,
-    progress: &mut dyn FnMut(f64),
+    progress: &mut dyn FnMut(usize),
 ) -> Result<Run, WorldError> {
     let nodes = (1..=scene.nodes).map(|number| NodeSetup {
         name: format!("node-{number}"),
@@ -172,7 +170,6 @@ pub fn run(
         nodes: nodes.collect(),
     };
     let mut world = World::new(&setup, Arc::clone(built_in))?;
-    world.keep_decisions(DECISIONS);
     let mut elsewhere = Vec::new();
     let (end, at_rest) = match &scene.demand {
         Demand::Pods {
@@ -243,13 +240,13 @@ fn plan_of(pods: u32, arrival: Arrival) -> Plan {
 fn follow(
     world: &mut World,
     plans: &[Plan],
-    progress: &mut dyn FnMut(f64),
+    progress: &mut dyn FnMut(usize),
 ) -> Result<(), WorldError> {
     let mut steps: Vec<(&Step, usize)> = (plans.iter().enumerate())
         .flat_map(|(node, plan)| plan.steps.iter().map(move |step| (step, node)))
         .collect();
     steps.sort();
-    let total = steps.len().max(1) as f64;
+    let total = steps.len().max(1);
     for (done, (step, node)) in steps.into_iter().enumerate() {
         world.advance(step.at.saturating_sub(world.elapsed()))?;
         match step.change {
@@ -257,7 +254,7 @@ fn follow(
             Change::Leave => world.leave(node, &name_of(step.pod))?,
         }
         if done % 64 == 0 {
-            progress(done as f64 / total);
+            progress(done * 100 / total);
         }
     }
     let end = plans.iter().map(|plan| plan.duration).max().unwrap_or(0);

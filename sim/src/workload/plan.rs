@@ -1,4 +1,8 @@
 //! From generators to arrivals and departures.
+#![expect(
+    clippy::cast_sign_loss,
+    reason = "numbers of pods and lengths of time: none is negative"
+)]
 
 use std::collections::BTreeSet;
 
@@ -112,9 +116,14 @@ impl Draft {
         }
     }
 
+    /// Less than `span`, by chance.
+    fn within(&mut self, span: Millis) -> Millis {
+        self.rng.below(span as usize) as Millis
+    }
+
     /// Between half and one and a half times `mean`.
     fn about(&mut self, mean: Millis) -> Millis {
-        mean / 2 + (self.rng.unit() * mean as f64) as Millis
+        mean / 2 + self.within(mean)
     }
 
     fn load(&mut self, load: &Load) {
@@ -134,7 +143,7 @@ impl Draft {
                         continue;
                     };
                     // The first ones are of any age, lest all of them go together.
-                    let mut next = at + (self.rng.unit() * lifetime.0 as f64) as Millis + 1;
+                    let mut next = at + self.within(lifetime.0) + 1;
                     while at < until {
                         self.pod(at, next.min(until));
                         at = next;
@@ -159,7 +168,7 @@ impl Draft {
                 let mut at = from.0;
                 while at < self.end {
                     for _ in 0..*pods {
-                        let start = at + (self.rng.unit() * spread.0 as f64) as Millis;
+                        let start = at + self.within(spread.0);
                         let end = start + self.about(runtime.0);
                         self.pod(start, end);
                     }
@@ -188,16 +197,16 @@ impl Draft {
         let mut at = 0;
         while at < self.end {
             let phase = (at as f64 - peak as f64) / period as f64;
-            let share = (1.0 + (phase * std::f64::consts::TAU).cos()) / 2.0;
+            let share = f64::midpoint(1.0, (phase * std::f64::consts::TAU).cos());
             let wanted = (low + (high - low) * share).round() as usize;
             while here.len() < wanted {
                 // Not all at the same moment.
-                here.push(at + self.rng.below(WAVE_STEP as usize) as Millis);
+                here.push(at + self.within(WAVE_STEP));
             }
             while here.len() > wanted {
                 // As a deployment that scales down, which lets its newest pods go.
                 if let Some(from) = here.pop() {
-                    let until = at + self.rng.below(WAVE_STEP as usize) as Millis;
+                    let until = at + self.within(WAVE_STEP);
                     self.pod(from, until.max(from + 1));
                 }
             }
