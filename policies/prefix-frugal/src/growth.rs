@@ -1,5 +1,5 @@
-//! More addresses: prefixes on the ENIs there are, slots traded for prefixes, a new ENI, and
-//! single addresses where nothing else can be had.
+//! More addresses: single ones for a small need, prefixes for a large one, on the ENIs there are;
+//! slots traded for prefixes; a new ENI; single addresses where nothing else can be had.
 //!
 //! Must hold: no more calls than the budget, one for each ENI.
 
@@ -10,12 +10,14 @@ use alloc::vec::Vec;
 use onsen_policy_sdk::outcomes::{is_growth, is_shortage, retry_at};
 use onsen_policy_sdk::{AttachEni, Draft, SECOND, Unit, View, counted};
 
-use crate::pool::{Line, Offer, Pool};
+use crate::pool::{ASKED_FOR_SINGLES, Line, Offer, Pool};
 use crate::settings::Settings;
 use crate::shrink::SLACK;
 
 /// How long an attachment limit that EC2 told of is believed.
 const ATTACHMENT_LIMIT: u64 = 600 * SECOND;
+/// Single addresses asked for at least in one call.
+const FEW: u32 = 4;
 
 /// Plans growth; what was found, for people.
 pub(crate) fn plan(
@@ -34,11 +36,19 @@ pub(crate) fn plan(
     }
     let mut budget = ec2.grow_budget;
     while budget > 0 && pool.missing() > 0 {
-        let asked = prefixes(settings, pool, draft)
-            || attach(view, settings, pool, draft, true)
-            || addresses(pool, draft)
-            || attach(view, settings, pool, draft, false);
-        if !asked {
+        // What is on its way is counted in one unit: a decision asks for singles or for prefixes.
+        if draft.is_empty() && a_few(settings, pool, draft) {
+            draft.remember([ASKED_FOR_SINGLES].into());
+            break;
+        }
+        if prefixes(settings, pool, draft) || attach(view, settings, pool, draft, true) {
+            draft.remember(Vec::new());
+        } else if draft.is_empty()
+            && (addresses(pool, draft) || attach(view, settings, pool, draft, false))
+        {
+            draft.remember([ASKED_FOR_SINGLES].into());
+            break;
+        } else {
             break;
         }
         budget -= 1;
@@ -65,9 +75,6 @@ pub(crate) fn plan(
             draft.wake_after(until.saturating_sub(now));
             "too few, but the subnet has no address left".into()
         }
-        None if pool.has_all_in_all() >= pool.target() => {
-            "no slot is free for a prefix, single addresses have to do".into()
-        }
         None => format!("too few, but all slots of {} ENIs are taken", pool.enis),
     }
 }
@@ -76,6 +83,30 @@ fn growable<'p, 'a>(pool: &'p Pool<'a>, draft: &Draft) -> impl Iterator<Item = &
     pool.lines
         .iter()
         .filter(|line| line.eni.can_grow() && !draft.touches(line.eni))
+}
+
+/// Single addresses for a need that would leave most of a prefix idle, on the first ENI that has
+/// slots for them: at most half of an ENI's, so that prefixes find room later.
+fn a_few(settings: &Settings, pool: &mut Pool<'_>, draft: &mut Draft) -> bool {
+    let missing = pool.missing();
+    if missing > settings.per_prefix / 2 {
+        return false;
+    }
+    let room = |line: &Line<'_>| {
+        let half = (settings.slots / 2).saturating_sub(line.singles.blocks);
+        half.min(line.eni.eni.free_slots)
+    };
+    let fits = |line: &&Line<'_>| !matches!(line.offer, Offer::Nothing(_)) && room(line) >= missing;
+    let Some(line) = growable(pool, draft).find(fits).copied() else {
+        return false;
+    };
+    // A few more than are missing now: the next pod shall not cost a call.
+    let count = missing.max(FEW).min(room(&line));
+    let what = counted(count, Unit::Address);
+    let reason = format!("{missing} more free wanted: {what} on {}.", line.eni.name());
+    draft.grow(line.eni, Unit::Address, count, reason);
+    pool.expect(count);
+    true
 }
 
 /// Prefixes on the first ENI that has room and whose subnet has some.
@@ -104,10 +135,7 @@ fn prefixes(settings: &Settings, pool: &mut Pool<'_>, draft: &mut Draft) -> bool
 
 /// Single addresses on the first ENI that has room, when prefixes cannot be had there.
 fn addresses(pool: &mut Pool<'_>, draft: &mut Draft) -> bool {
-    let missing = still_missing(pool);
-    if missing == 0 {
-        return false;
-    }
+    let missing = pool.missing();
     let fits = |line: &&Line<'_>| !matches!(line.offer, Offer::Nothing(_));
     let Some(line) = growable(pool, draft).find(fits).copied() else {
         return false;
@@ -123,15 +151,6 @@ fn addresses(pool: &mut Pool<'_>, draft: &mut Draft) -> bool {
     true
 }
 
-/// What is missing when single addresses count, too.
-fn still_missing(pool: &Pool<'_>) -> u32 {
-    pool.missing().min(
-        pool.target()
-            .saturating_sub(pool.has_all_in_all())
-            .max(pool.unserved()),
-    )
-}
-
 /// A new ENI, with prefixes or with single addresses.
 fn attach(
     view: &View<'_>,
@@ -140,9 +159,8 @@ fn attach(
     draft: &mut Draft,
     with_prefixes: bool,
 ) -> bool {
-    // A free single address is a slot for a prefix that costs no ENI.
-    let missing = still_missing(pool);
-    if missing == 0 || pool.enis >= settings.max_enis || is_refused(view) {
+    let missing = pool.missing();
+    if pool.enis >= settings.max_enis || is_refused(view) {
         return false;
     }
     let Some((subnet, offer)) = choose(view, pool, with_prefixes) else {
@@ -225,7 +243,7 @@ fn choose(view: &View<'_>, pool: &Pool<'_>, with_prefixes: bool) -> Option<(Opti
 fn trade(view: &View<'_>, settings: &Settings, pool: &Pool<'_>, draft: &mut Draft) -> bool {
     let prefixes = pool.missing().div_ceil(settings.per_prefix);
     let spared = pool.target().saturating_add(prefixes + SLACK);
-    let would_not_be_missed = pool.has_all_in_all() >= spared;
+    let would_not_be_missed = pool.supply() >= spared;
     for line in &pool.lines {
         let subnet = view.snapshot.subnets.get(line.eni.eni.subnet as usize);
         let never_lacked = subnet.is_none_or(|subnet| subnet.no_prefixes_at == 0);

@@ -42,8 +42,6 @@ pub(crate) struct Pool<'a> {
     pub(crate) lines: Vec<Line<'a>>,
     /// What can be had of each subnet.
     pub(crate) offers: Vec<Offer>,
-    /// Whether prefixes can be had anywhere.
-    pub(crate) prefixes_offered: bool,
     pub(crate) enis: u32,
     /// Free and cooling, in prefixes.
     in_prefixes: u32,
@@ -68,16 +66,9 @@ impl<'a> Pool<'a> {
         } else {
             Offer::Addresses
         };
-        let prefixes_offered = match &*offers {
-            [] => unknown == Offer::Prefixes,
-            some => some
-                .iter()
-                .any(|offer| matches!(offer, Offer::Prefixes | Offer::OnePrefix)),
-        };
         let demand = &view.snapshot.demand;
         let mut pool = Self {
             lines: Vec::with_capacity(view.enis().len()),
-            prefixes_offered,
             enis: view.enis().len() as u32,
             in_prefixes: 0,
             in_singles: 0,
@@ -110,10 +101,9 @@ impl<'a> Pool<'a> {
                 pool.in_singles += singles.addresses - singles.assigned.min(singles.addresses);
                 pool.free += prefixes.free + singles.free;
             }
-            let each = if prefixes_offered {
-                settings.per_prefix
-            } else {
-                1
+            let each = match coming_unit(view) {
+                Unit::Prefix => settings.per_prefix,
+                Unit::Address => 1,
             };
             pool.coming += eni.eni.in_flight.saturating_mul(each);
             pool.lines.push(Line {
@@ -134,14 +124,9 @@ impl<'a> Pool<'a> {
         pool
     }
 
-    /// Free addresses that count: those in prefixes where prefixes can be had, else all.
+    /// All that is free or cooling or coming.
     pub(crate) fn supply(&self) -> u32 {
-        let singles = if self.prefixes_offered {
-            0
-        } else {
-            self.in_singles
-        };
-        self.in_prefixes + singles + self.coming
+        self.in_prefixes + self.in_singles + self.coming
     }
 
     /// Free addresses that there should be.
@@ -159,11 +144,6 @@ impl<'a> Pool<'a> {
     /// Waiting pods that nothing free or coming will serve.
     pub(crate) fn unserved(&self) -> u32 {
         self.waiting.saturating_sub(self.free + self.coming)
-    }
-
-    /// All that is free or cooling or coming, whatever its kind.
-    pub(crate) fn has_all_in_all(&self) -> u32 {
-        self.in_prefixes + self.in_singles + self.coming
     }
 
     /// Counts addresses that were just asked for.
@@ -191,6 +171,18 @@ impl<'a> Pool<'a> {
         )
     }
 }
+
+/// What the last growth asked for: the snapshot counts blocks on their way, whatever they are.
+fn coming_unit(view: &View<'_>) -> Unit {
+    match view.snapshot.memo.first() {
+        Some(&ASKED_FOR_SINGLES) => Unit::Address,
+        _ if view.snapshot.limits.prefixes => Unit::Prefix,
+        _ => Unit::Address,
+    }
+}
+
+/// The memo after growth by single addresses; empty after growth by prefixes.
+pub(crate) const ASKED_FOR_SINGLES: u8 = 1;
 
 fn offer(view: &View<'_>, index: usize) -> Offer {
     let snapshot = view.snapshot;

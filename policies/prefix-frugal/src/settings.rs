@@ -15,14 +15,14 @@ const MIN_FREE: Integer = Integer {
 };
 const MAX_FREE: Integer = Integer {
     key: "FRUGAL_MAX_FREE",
-    default: 32,
+    default: 16,
     min: 0,
     max: 1_024,
     doc: "Free addresses that are wanted at most, however busy the node is.",
 };
 const HEADROOM: Integer = Integer {
     key: "FRUGAL_HEADROOM_PERCENT",
-    default: 100,
+    default: 25,
     min: 0,
     max: 1_000,
     doc: "Free addresses wanted, in percent of the pods that start in a minute.",

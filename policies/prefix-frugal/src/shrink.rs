@@ -1,4 +1,4 @@
-//! The way back: an ENI that is not needed, single addresses that prefixes replace, idle blocks.
+//! The way back: an ENI that is not needed, idle prefixes, idle single addresses.
 //!
 //! Must hold: what stays is more than growth would ask for; the newest ENI gives first.
 
@@ -35,10 +35,8 @@ pub(crate) fn plan(
             break;
         }
         if detach(view, settings, pool, draft, line, &mut spare)
-            || replace_singles(pool, draft, line)
             || release_idle(view, settings, draft, line, Unit::Prefix, &mut spare)
-            || (!pool.prefixes_offered
-                && release_idle(view, settings, draft, line, Unit::Address, &mut spare))
+            || release_idle(view, settings, draft, line, Unit::Address, &mut spare)
         {
             budget -= 1;
         }
@@ -47,15 +45,6 @@ pub(crate) fn plan(
         "nothing to do".into()
     } else {
         "more than wanted, some goes back".into()
-    }
-}
-
-/// Free addresses of this ENI that the pool counts.
-fn counts(pool: &Pool<'_>, line: &Line<'_>) -> u32 {
-    if pool.prefixes_offered {
-        line.prefixes.addresses
-    } else {
-        line.prefixes.addresses + line.singles.addresses
     }
 }
 
@@ -69,16 +58,14 @@ fn detach(
     spare: &mut u32,
 ) -> bool {
     let has_pods = line.prefixes.assigned + line.singles.assigned > 0;
-    let gone = counts(pool, line);
-    let kept_back = if gone == 0 { 0 } else { gone + SLACK };
+    let gone = line.prefixes.addresses + line.singles.addresses;
+    // A few single addresses would come back by one call, and an ENI is worth more.
+    let kept_back = if gone <= SLACK { gone } else { gone + SLACK };
     if has_pods || *spare < kept_back || pool.coming > 0 {
         return false;
     }
-    let mut prefixes = line
-        .eni
-        .blocks()
-        .filter(|block| block.unit == Unit::Prefix || !pool.prefixes_offered);
-    if !prefixes.all(|block| is_idle(view, settings, draft, &block)) {
+    let mut blocks = line.eni.blocks();
+    if !blocks.all(|block| is_idle(view, settings, draft, &block)) {
         return false;
     }
     if !line.eni.can_detach() {
@@ -98,32 +85,6 @@ fn detach(
         ),
     );
     *spare -= gone;
-    true
-}
-
-/// Where prefixes hold what is wanted, free single addresses only fill slots.
-fn replace_singles(pool: &Pool<'_>, draft: &mut Draft, line: &Line<'_>) -> bool {
-    if !pool.prefixes_offered || pool.supply() - pool.coming < pool.target() {
-        return false;
-    }
-    let singles = line
-        .eni
-        .blocks()
-        .filter(|block| block.unit == Unit::Address && block.releasable);
-    let blocks: Vec<u32> = singles.map(|block| block.index).collect();
-    if blocks.is_empty() {
-        return false;
-    }
-    let what = counted(blocks.len() as u32, Unit::Address);
-    draft.release(
-        line.eni,
-        blocks,
-        format!(
-            "Prefixes hold the {} free wanted: {what} of {} go back.",
-            pool.target(),
-            line.eni.name()
-        ),
-    );
     true
 }
 

@@ -16,17 +16,17 @@ fn ask(view: &View<'_>) -> Result<Decision, String> {
 }
 
 #[test]
-fn a_quiet_node_holds_one_prefix() {
+fn a_quiet_node_holds_a_few_single_addresses() {
     let mut pool = Pool::new(3, 9, Unit::Address);
     pool.rest(ask);
     assert_eq!(
         (pool.count(Unit::Prefix), pool.count(Unit::Address)),
-        (1, 0)
+        (0, 4)
     );
 }
 
 #[test]
-fn a_pool_of_single_addresses_turns_into_prefixes_under_running_pods() {
+fn a_pool_that_another_policy_filled_shrinks_under_running_pods() {
     let mut pool = Pool::new(3, 9, Unit::Address);
     for eni in 0..3 {
         if eni > 0 {
@@ -40,8 +40,8 @@ fn a_pool_of_single_addresses_turns_into_prefixes_under_running_pods() {
     }
     pool.pass(10 * MINUTE);
     pool.rest(ask);
-    assert_eq!(pool.count(Unit::Address), 5, "those of the pods");
-    assert_eq!(pool.count(Unit::Prefix), 1);
+    assert_eq!(pool.count(Unit::Prefix), 0);
+    assert!(pool.free() <= 2 + SLACK, "{} are free", pool.free());
     assert_eq!((pool.enis.len(), pool.assigned(), pool.waiting), (1, 5, 0));
 }
 
@@ -77,11 +77,11 @@ fn prefixes_come_back_when_the_subnet_has_some_again() {
     assert!(pool.count(Unit::Address) > 0);
     pool.no_prefixes = false;
     pool.pass(31 * MINUTE);
+    for _ in 0..20 {
+        pool.add_pod();
+    }
     pool.rest(ask);
-    assert_eq!(
-        (pool.count(Unit::Prefix), pool.count(Unit::Address)),
-        (1, 0)
-    );
+    assert!(pool.count(Unit::Prefix) > 0);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn an_instance_without_prefixes_gets_single_addresses() {
     pool.rest(ask);
     assert_eq!(
         (pool.count(Unit::Prefix), pool.count(Unit::Address)),
-        (0, 2)
+        (0, 4)
     );
 }
 
@@ -104,13 +104,14 @@ fn busy_minutes_ask_for_more_and_quiet_ones_give_it_back() {
     }
     pool.round(ask);
     assert_eq!(pool.waiting, 0, "served at once");
-    assert!(pool.free() >= 30, "as many again: {}", pool.free());
+    pool.round(ask);
+    assert!(pool.free() >= 8, "a quarter more: {}", pool.free());
     for _ in 0..30 {
         pool.delete_pod();
     }
     pool.pass(20 * MINUTE);
     pool.rest(ask);
-    assert_eq!(pool.count(Unit::Prefix), 1);
+    assert!(pool.addresses() < 2 + SLACK + 16, "{}", pool.addresses());
 }
 
 #[test]
