@@ -17,7 +17,8 @@ private_test! {
         let own = node.plugin.must_add(&a)?.address;
         let far = node.plugin.must_add(&b)?.address;
         let flow = Flow::start(&a.netns, &b.netns, far)?;
-        node.set_policy("builtin:prefix-frugal", &[])?;
+        // More than single addresses are asked for.
+        node.set_policy("builtin:prefix-frugal", &[("FRUGAL_MIN_FREE", "30")])?;
         node.wait_status("prefixes", PATIENCE, |status| {
             status.policy.name == "prefix-frugal" && status.pool.prefixes > 0
         })?;

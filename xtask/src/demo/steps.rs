@@ -334,10 +334,13 @@ fn swap(stage: &mut Stage, first: &mut Vec<Running>, second: &[Running]) -> Resu
     let near_address = near.address();
     let flow = Flow::start(&near.pod.netns, &far.pod.netns, far.address())?;
     let before = stage.node(0).status()?.pool;
+    stage.screen.say(
+        "  naming builtin:prefix-frugal in the policy file of node-1, with 40 addresses to spare",
+    );
+    let settings = [("FRUGAL_MIN_FREE", "40"), ("FRUGAL_IDLE_SECONDS", "1")];
     stage
-        .screen
-        .say("  naming builtin:prefix-frugal in the policy file of node-1");
-    stage.node(0).set_policy("builtin:prefix-frugal", &[])?;
+        .node(0)
+        .set_policy("builtin:prefix-frugal", &settings)?;
     let after = stage
         .node(0)
         .wait_status("prefix-frugal in force", PATIENCE, |status| {
