@@ -102,6 +102,15 @@ fn step(
         pool.expect(i64::from(blocks), targets);
         return Ok(next);
     }
+    // An ENI that will take more is worth waiting for: another one would stay for long.
+    let later = pool.lines.iter().find(|line| {
+        let planned = draft.more_on(line.eni);
+        line.fills_later(targets) || (planned > 0 && planned < line.eni.eni.free_slots)
+    });
+    if let Some(line) = later {
+        let name = line.eni.name();
+        return Err(format!("{why}, and a call for {name} is under way first"));
+    }
     let attached = attach(view, targets, pool, draft, brakes, wanted, &why);
     attached
         .map(|()| Next::Step)

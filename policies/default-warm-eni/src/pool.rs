@@ -33,6 +33,22 @@ impl Line<'_> {
         self.eni.can_grow() && !is_kept_empty
     }
 
+    /// Whether it will take more blocks when the call that is under way has ended.
+    pub(crate) fn fills_later(&self, targets: &Targets) -> bool {
+        let eni = self.eni.eni;
+        let room = match eni.state {
+            EniState::Ready => eni.free_slots,
+            EniState::Attaching => targets
+                .slots
+                .saturating_sub(eni.block_count.saturating_add(eni.in_flight)),
+            EniState::Detaching => 0,
+        };
+        let is_under_way = eni.in_flight > 0 || eni.state == EniState::Attaching;
+        let is_kept_empty = targets.custom_networking && eni.role == Role::Primary;
+        let takes_blocks = matches!(eni.role, Role::Primary | Role::Secondary);
+        is_under_way && room > 0 && takes_blocks && !eni.excluded && !is_kept_empty
+    }
+
     /// Neither of the kinds that are never detached.
     pub(crate) fn is_ours(&self) -> bool {
         self.eni.eni.role == Role::Secondary
@@ -110,7 +126,11 @@ impl<'a> Pool<'a> {
                 leftover,
             };
             pool.sums.add(&line, targets);
-            pool.usable += i64::from(active.free + leftover.free);
+            pool.usable += match eni.eni.state {
+                // What it brings cannot be given yet, but need not be asked for again.
+                EniState::Attaching => i64::from(active.addresses),
+                EniState::Ready | EniState::Detaching => i64::from(active.free + leftover.free),
+            };
             pool.expect(i64::from(eni.eni.in_flight), targets);
             pool.coming += i64::from(eni.eni.in_flight);
             pool.lines.push(line);

@@ -258,9 +258,11 @@ impl Targets {
         match (self.with_prefixes(), self.by_address()) {
             (false, false) => i64::from(self.slots),
             (false, true) => self.short(sums).max(unserved),
-            (true, false) => (self.warm_prefix - sums.free_prefixes)
-                .max(ceil_div(unserved, self.per_block))
-                .max(1),
+            (true, false) if unserved > 0 => {
+                let missing = self.warm_addresses().max(1) - sums.available;
+                ceil_div(missing.max(unserved), self.per_block)
+            }
+            (true, false) => (self.warm_prefix - sums.free_prefixes).max(1),
             (true, true) => ceil_div(self.short(sums).max(unserved), self.per_block).max(1),
         }
     }

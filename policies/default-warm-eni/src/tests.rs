@@ -476,3 +476,16 @@ fn names_that_guides_misspell_are_honoured_and_told() {
         );
     }
 }
+
+#[test]
+fn an_eni_whose_call_is_under_way_is_waited_for_before_another_one_is_attached() {
+    let mut pool = Pool::new(3, 9, Unit::Prefix).with("WARM_PREFIX_TARGET", 1);
+    pool.rest(ask);
+    let mut snapshot = pool.snapshot();
+    snapshot.demand.waiting = alloc::vec![100; 40];
+    snapshot.enis[0].in_flight = 1;
+    snapshot.enis[0].free_slots = 7;
+    assert!(decide(&View::new(&snapshot)).actions.is_empty());
+    snapshot.enis[0].free_slots = 0;
+    assert_eq!(decide(&View::new(&snapshot)).actions.len(), 1, "a new ENI");
+}

@@ -49,7 +49,7 @@ pub(crate) struct Pool<'a> {
     in_singles: u32,
     /// Asked for and not arrived.
     pub(crate) coming: u32,
-    /// Free now, wherever.
+    /// Free now, or with an ENI that is on its way.
     free: u32,
     assigned: u32,
     waiting: u32,
@@ -99,7 +99,10 @@ impl<'a> Pool<'a> {
             if !eni.eni.excluded {
                 pool.in_prefixes += prefixes.addresses - prefixes.assigned.min(prefixes.addresses);
                 pool.in_singles += singles.addresses - singles.assigned.min(singles.addresses);
-                pool.free += prefixes.free + singles.free;
+                pool.free += match eni.eni.state {
+                    EniState::Attaching => prefixes.addresses + singles.addresses,
+                    EniState::Ready | EniState::Detaching => prefixes.free + singles.free,
+                };
             }
             let each = match coming_unit(view) {
                 Unit::Prefix => settings.per_prefix,

@@ -76,6 +76,18 @@ impl Draft {
         })
     }
 
+    /// Blocks that the draft asks for on this ENI.
+    pub fn more_on(&self, eni: EniView<'_>) -> u32 {
+        let of = |action: &Action| match &action.request {
+            Request::Grow(grow) if grow.eni == eni.index => grow.count,
+            Request::Grow(_)
+            | Request::AttachEni(_)
+            | Request::Release(_)
+            | Request::DetachEni(_) => 0,
+        };
+        self.actions.iter().map(of).sum()
+    }
+
     /// Asks to be called again after this long, or earlier if somebody asked for earlier.
     pub fn wake_after(&mut self, wait: u64) {
         self.wake_after = Some(self.wake_after.map_or(wait, |earlier| earlier.min(wait)));
