@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -103,6 +103,11 @@ const RULES: [Rule; 16] = [
         package: "onsen-node-tests",
         ours: &["onsen-harness"],
         never: &["tokio", "wasmtime", AWS],
+    },
+    Rule {
+        package: "onsen-policy-tests",
+        ours: &["onsen-core", "onsen-policy-runner", "onsen-sim"],
+        never: &["tokio", "onsen-host", AWS],
     },
     Rule {
         package: "xtask",

@@ -1,0 +1,493 @@
+//! Holds one decision against the specification.
+//!
+//! In: a snapshot and the actions that a policy asks for. Out: complaints, and the branches of the
+//! specification that the snapshot reached.
+//! Must hold: upstream picks at random where a policy must pick one; so the judge first asks whether
+//! upstream could have done this, and then whether the pick is the documented one: growth in attach
+//! order, release and detachment from the newest ENI first. Reasons in words are not looked at.
+
+use std::collections::BTreeSet;
+
+use onsen_core::cidr::Unit;
+use onsen_core::proposal::Request;
+use onsen_core::snapshot::{Role, Snapshot, Trigger};
+
+use crate::card::{Card, cards};
+use crate::ladder::{self, Ladder};
+use crate::rules::{Mode, Rules};
+
+/// What is wrong, and what was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// One sentence each; none when the decision is right.
+    pub complaints: Vec<String>,
+    /// Names of the branches reached.
+    pub branches: BTreeSet<&'static str>,
+}
+
+/// What is known before the first card is looked at.
+struct Case<'a> {
+    snapshot: &'a Snapshot,
+    rules: Rules,
+    /// Calls to get more that are left.
+    grow_budget: i64,
+    /// Calls to give back that are left.
+    release_budget: i64,
+    verdict: Verdict,
+}
+
+/// Judges a decision.
+pub fn judge(snapshot: &Snapshot, requests: &[Request]) -> Verdict {
+    let rules = Rules::read(snapshot);
+    let mut pools = cards(snapshot, &rules);
+    let mut case = Case {
+        snapshot,
+        grow_budget: i64::from(snapshot.ec2.grow_budget),
+        release_budget: i64::from(snapshot.ec2.release_budget),
+        rules,
+        verdict: Verdict::default(),
+    };
+    case.places(&pools, requests);
+    if !case.verdict.complaints.is_empty() {
+        return case.verdict;
+    }
+    for card in &mut pools {
+        let mine: Vec<&Request> = requests.iter().filter(|r| is_about(card, r)).collect();
+        if case.rules.ipv6 {
+            case.ipv6(card, &mine);
+        } else {
+            case.round(card, &mine);
+        }
+    }
+    let growth = requests.iter().filter(|request| is_growth(request)).count();
+    if growth > snapshot.ec2.grow_budget as usize {
+        case.complain(format!(
+            "{growth} calls to get more, {} allowed",
+            snapshot.ec2.grow_budget
+        ));
+    }
+    case.verdict
+}
+
+fn is_growth(request: &Request) -> bool {
+    matches!(request, Request::AttachEni { .. } | Request::Grow { .. })
+}
+
+fn is_about(card: &Card, request: &Request) -> bool {
+    match request {
+        Request::AttachEni { card: number, .. } => *number == card.number,
+        Request::Grow { eni, .. } | Request::Release { eni, .. } | Request::DetachEni { eni } => {
+            card.enis.iter().any(|known| known.index == *eni)
+        }
+    }
+}
+
+impl Case<'_> {
+    fn complain(&mut self, what: String) {
+        self.verdict.complaints.push(what);
+    }
+
+    fn reach(&mut self, branch: &'static str) {
+        self.verdict.branches.insert(branch);
+    }
+
+    /// Indexes must mean something, and the host takes one action for each ENI.
+    fn places(&mut self, pools: &[Card], requests: &[Request]) {
+        let mut seen = BTreeSet::new();
+        for request in requests {
+            if !pools.iter().any(|card| is_about(card, request)) {
+                self.complain(format!("{request:?} points nowhere"));
+            }
+            let (Request::Grow { eni, .. }
+            | Request::Release { eni, .. }
+            | Request::DetachEni { eni }) = request
+            else {
+                continue;
+            };
+            if !seen.insert(*eni) {
+                self.complain(format!("two actions on ENI {eni}"));
+            }
+        }
+    }
+
+    /// Section "the loop", for one card.
+    fn round(&mut self, card: &mut Card, requests: &[&Request]) {
+        let before = card.clone();
+        let low = self.rules.too_low(card);
+        let grows = requests.iter().any(|request| is_growth(request));
+        self.growth(card, requests, low);
+        self.release(card, requests, low || grows);
+        self.detach(&before, card, requests);
+    }
+
+    fn growth(&mut self, card: &mut Card, requests: &[&Request], low: bool) {
+        let ladder = self.ladder(card);
+        let first = self.rules.clone();
+        let stopped = first.terminating || ladder.paused;
+        let for_pods = first.mode == Mode::Normal && first.waiting > 0 && card.number == 0;
+        let mut retried = false;
+        if low {
+            self.reach("low");
+        }
+        for request in requests.iter().filter(|request| is_growth(request)) {
+            let now = card.measure(&self.rules);
+            // Pods cannot take what cools: normal mode may get more for them.
+            let pods_short = for_pods && now.available - now.cooling < 0;
+            let allowed = self.rules.too_low(card) || pods_short;
+            let cordon = self.rules.cordon_stops() && !pods_short;
+            if !allowed || stopped || cordon {
+                self.complain(format!("{request:?}: nothing may be asked for now ({now:?})"));
+                return;
+            }
+            if self.rules.mode == Mode::Strict && (retried || card.enis.iter().any(|e| e.touched)) {
+                self.complain(format!("{request:?}: a second growth step in one round"));
+            }
+            let (least, most) = self.sizes(card, now.cooling, pods_short);
+            self.grow_budget -= 1;
+            match request {
+                Request::Grow { eni, unit, count } => {
+                    let retry = (!retried).then_some(ladder.retry).flatten();
+                    self.one_growth(card, &ladder, *eni, (*unit, *count), retry, (least, most));
+                    retried = true;
+                }
+                Request::AttachEni { unit, blocks, .. } => {
+                    self.one_attachment(card, &ladder, (*unit, *blocks), (least, most));
+                    retried = true;
+                }
+                Request::Release { .. } | Request::DetachEni { .. } => {}
+            }
+        }
+        self.enough(card, &ladder, stopped, retried);
+    }
+
+    /// Blocks that a step asks for at least and at most, before the ENI's slots bound them. Normal
+    /// mode may take several steps of upstream on one ENI at once.
+    fn sizes(&self, card: &Card, cooling: i64, pods_short: bool) -> (i64, i64) {
+        let step = self.rules.step(card);
+        if self.rules.mode == Mode::Strict {
+            return (step, step);
+        }
+        let size = self.rules.size(self.rules.unit);
+        let for_cooling = if pods_short { (cooling + size - 1) / size } else { 0 };
+        let most = step.max(self.rules.enough(card)) + for_cooling;
+        let least = if self.rules.cordon_stops() || !self.rules.too_low(card) {
+            1
+        } else {
+            step
+        };
+        (least, most)
+    }
+
+    /// Where the ladder stands for this card.
+    fn ladder(&mut self, card: &Card) -> Ladder {
+        let rules = self.rules.clone();
+        let ladder = ladder::read(self.snapshot, &self.rules, |spent| {
+            let more = |eni: &&crate::card::Eni| {
+                rules.fillable(eni) && !spent.contains(&eni.index)
+            };
+            !card.enis.iter().any(|eni| more(&eni)) && !rules.room_for_eni(card)
+        });
+        for (reached, name) in [
+            (ladder.paused, "paused"),
+            (ladder.retry.is_some(), "retry with one"),
+            (!ladder.spent.is_empty(), "next ENI"),
+            (ladder.no_attach, "attachment limit"),
+            (ladder.may_wait, "failed round"),
+        ] {
+            if reached {
+                self.reach(name);
+            }
+        }
+        ladder
+    }
+
+    fn one_growth(
+        &mut self,
+        card: &mut Card,
+        ladder: &Ladder,
+        index: u32,
+        (unit, count): (Unit, u32),
+        retry: Option<u32>,
+        (least, most): (i64, i64),
+    ) {
+        let (count, rules) = (i64::from(count), self.rules.clone());
+        let fits = |eni: &&mut crate::card::Eni| rules.fillable(eni) && !eni.touched;
+        let wanted = |eni: &&mut crate::card::Eni| fits(eni) && !ladder.spent.contains(&eni.index);
+        let first = card.enis.iter_mut().find(wanted).map(|eni| eni.index);
+        let Some(eni) = card.enis.iter_mut().filter(fits).find(|eni| eni.index == index) else {
+            self.complain(format!("ENI {index} cannot be filled"));
+            return;
+        };
+        let free = eni.free_slots;
+        eni.plan(unit, rules.size(unit), count);
+        self.reach("grow");
+        if unit != rules.unit {
+            self.complain(format!("ENI {index} is filled with the inactive unit"));
+        }
+        if let Some(again) = retry {
+            if again != index || count != 1 {
+                self.complain(format!("ENI {again} should be tried with 1, not {index} with {count}"));
+            }
+            return;
+        }
+        if first != Some(index) {
+            self.complain(format!("ENI {index} is filled before {first:?}"));
+        }
+        if count < least.min(free) || count > most.min(free) {
+            self.complain(format!(
+                "{count} blocks on ENI {index}; {} to {} are right",
+                least.min(free),
+                most.min(free)
+            ));
+        }
+    }
+
+    fn one_attachment(
+        &mut self,
+        card: &mut Card,
+        ladder: &Ladder,
+        (unit, blocks): (Unit, u32),
+        (least, most): (i64, i64),
+    ) {
+        let (blocks, rules) = (i64::from(blocks), self.rules.clone());
+        self.reach("attach");
+        let left = |eni: &&crate::card::Eni| {
+            rules.fillable(eni) && !eni.touched && !ladder.spent.contains(&eni.index)
+        };
+        if ladder.retry.is_some() || card.enis.iter().any(|eni| left(&eni)) {
+            self.complain("an ENI is attached while one can be filled".into());
+        }
+        if !rules.room_for_eni(card) || ladder.no_attach {
+            self.complain("an ENI is attached where none has room".into());
+        }
+        if unit != rules.unit || blocks < least.min(rules.slots) || blocks > most.min(rules.slots) {
+            self.complain(format!(
+                "a new ENI with {blocks} ({unit}); {} to {} are right",
+                least.min(rules.slots),
+                most.min(rules.slots)
+            ));
+        }
+        let mut eni = crate::card::Eni {
+            index: u32::MAX,
+            role: Role::Secondary,
+            ready: false,
+            leaving: false,
+            excluded: false,
+            kept: true,
+            free_slots: rules.slots,
+            in_flight: 0,
+            blocks: Vec::new(),
+            touched: true,
+        };
+        eni.plan(unit, rules.size(unit), blocks);
+        card.enis.push(eni);
+    }
+
+    /// Never too little: after what was asked for, the card is not low or something named stops it.
+    fn enough(&mut self, card: &Card, ladder: &Ladder, stopped: bool, acted: bool) {
+        let rules = self.rules.clone();
+        if !rules.too_low(card) {
+            return;
+        }
+        let now = card.measure(&rules);
+        let for_pods = rules.mode == Mode::Normal && now.available < 0 && card.number == 0;
+        if stopped || (rules.cordon_stops() && !for_pods) {
+            self.reach("low and stopped");
+            return;
+        }
+        // One step is all of upstream's round; a rung of the ladder stands for itself.
+        if self.grow_budget <= 0 || (acted && (rules.mode == Mode::Strict || ladder.retry.is_some()))
+        {
+            return;
+        }
+        let retry = ladder.retry.and_then(|i| card.enis.iter().find(|eni| eni.index == i));
+        let may_fill = card
+            .enis
+            .iter()
+            .any(|eni| rules.fillable(eni) && !ladder.spent.contains(&eni.index) && !leftovers_go(&rules, eni));
+        let may_attach = rules.room_for_eni(card) && !ladder.no_attach;
+        if !may_fill && !may_attach {
+            self.reach("low and full");
+        } else if ladder.may_wait || retry.is_some_and(|eni| !rules.fillable(eni)) {
+            self.reach("low and waiting");
+        } else if may_fill || !card.enis.iter().any(|eni| leftovers_go(&rules, eni)) {
+            self.complain(format!("too little is asked for on card {}: {now:?}", card.number));
+        }
+    }
+
+    fn release(&mut self, card: &mut Card, requests: &[&Request], low: bool) {
+        let taken = self.taken(card, requests);
+        let rules = self.rules.clone();
+        let inactive = match rules.unit {
+            Unit::Address => Unit::Prefix,
+            Unit::Prefix => Unit::Address,
+        };
+        let over = if low || !ladder::may_release(self.snapshot) {
+            0
+        } else {
+            rules.too_many(card)
+        };
+        if over > 0 {
+            self.reach("over");
+        }
+        let leftovers: i64 = card.enis.iter().map(|eni| eni.releasable(inactive)).sum();
+        // In normal mode excluded ENIs' blocks may go at any time: they count in no threshold.
+        let counts = |eni: &crate::card::Eni| rules.mode == Mode::Strict || !eni.excluded;
+        let has = |unit: Unit| -> Vec<i64> {
+            let enis = card.enis.iter();
+            enis.map(|e| if counts(e) { e.releasable(unit) } else { 0 }).collect()
+        };
+        let active_has = has(rules.unit);
+        let both_have: Vec<i64> = active_has.iter().zip(has(inactive)).map(|(a, b)| a + b).collect();
+        let active: Vec<i64> = card
+            .enis
+            .iter()
+            .zip(&taken)
+            .map(|(eni, (active, _))| if counts(eni) { *active } else { 0 })
+            .collect();
+        let both: Vec<i64> = taken.iter().map(|(a, b)| a + b).collect();
+        let gone: i64 = taken.iter().map(|(_, inactive)| inactive).sum();
+        let start = self.snapshot.trigger == Trigger::Start;
+        let released = requests.iter().filter(|r| matches!(r, Request::Release { .. })).count();
+        self.release_budget -= released as i64;
+        let short_of_calls = self.release_budget <= 0;
+        let one_unit = newest_first(&active, &active_has, over);
+        let right = match rules.mode {
+            Mode::Strict => {
+                newest_first(&both, &both_have, over)
+                    || (leftovers > 0
+                        && (start || !rules.prefixes())
+                        && gone == leftovers
+                        && (one_unit || active.iter().all(|n| *n == 0)))
+            }
+            Mode::Normal => {
+                let all_gone = gone == leftovers || rules.waiting > 0 || short_of_calls;
+                all_gone && (one_unit || (gone > 0 && active.iter().all(|n| *n == 0)))
+            }
+        };
+        if leftovers > 0 {
+            self.reach("leftovers");
+        }
+        let too_many = match rules.mode {
+            Mode::Strict => both.iter().sum::<i64>() > over && gone == 0,
+            Mode::Normal => active.iter().sum::<i64>() > over,
+        };
+        if too_many || (!right && !short_of_calls) {
+            self.complain(format!(
+                "card {}: {over} blocks are over; by ENI {both_have:?} may go ({leftovers} leftovers); \
+                 active released {active:?}, in all {both:?}",
+                card.number
+            ));
+        }
+        for request in requests {
+            if let Request::Release { eni, blocks } = request
+                && let Some(eni) = card.enis.iter_mut().find(|known| known.index == *eni)
+            {
+                eni.touched = true;
+                eni.blocks.retain(|b| b.place.is_none_or(|place| !blocks.contains(&place)));
+            }
+        }
+    }
+
+    /// Blocks released of each ENI: of the active unit, and of the other.
+    fn taken(&mut self, card: &Card, requests: &[&Request]) -> Vec<(i64, i64)> {
+        let mut taken = vec![(0, 0); card.enis.len()];
+        for request in requests {
+            let Request::Release { eni, blocks } = request else { continue };
+            let places: BTreeSet<u32> = blocks.iter().copied().collect();
+            if places.len() != blocks.len() || blocks.is_empty() {
+                self.complain(format!("ENI {eni}: no block, or one twice: {blocks:?}"));
+            }
+            let Some(at) = card.enis.iter().position(|known| known.index == *eni) else { continue };
+            for place in places {
+                let block = card.enis[at].blocks.iter().find(|b| b.place == Some(place));
+                match block {
+                    Some(block) if block.releasable && block.unit == self.rules.unit => taken[at].0 += 1,
+                    Some(block) if block.releasable => taken[at].1 += 1,
+                    Some(_) | None => {
+                        self.complain(format!("block {place} of ENI {eni} must not be released"));
+                    }
+                }
+            }
+        }
+        taken
+    }
+
+    fn detach(&mut self, before: &Card, card: &Card, requests: &[&Request]) {
+        let rules = self.rules.clone();
+        let asked: Vec<u32> = requests
+            .iter()
+            .filter_map(|request| match request {
+                Request::DetachEni { eni } => Some(*eni),
+                Request::AttachEni { .. } | Request::Grow { .. } | Request::Release { .. } => None,
+            })
+            .collect();
+        let stopped = rules.terminating || rules.cordon_stops() || !rules.considers_detach(before);
+        let may_go = card.enis.iter().filter(|eni| !stopped && !eni.touched && rules.may_detach(card, eni));
+        let newest = may_go.map(|eni| eni.index).next_back();
+        if newest.is_some() {
+            self.reach("detach");
+        }
+        match (&*asked, newest) {
+            ([], None) => {}
+            ([], Some(newest)) => {
+                if self.release_budget > 0 {
+                    self.complain(format!("ENI {newest} should be detached"));
+                }
+            }
+            ([one], Some(newest)) if *one == newest => {}
+            (asked, newest) => self.complain(format!("detaches {asked:?}, not {newest:?}")),
+        }
+        self.release_budget -= asked.len() as i64;
+    }
+
+    /// Section "IPv6": one /80 on each ENI that serves pods, one ENI on each card.
+    fn ipv6(&mut self, card: &Card, requests: &[&Request]) {
+        self.reach("ipv6");
+        let bare = |eni: &&crate::card::Eni| {
+            self.rules.fillable(eni) && eni.blocks.is_empty()
+        };
+        let mut wanted: Vec<u32> = card.enis.iter().filter(bare).map(|eni| eni.index).collect();
+        let serves = card.enis.iter().any(|eni| !eni.excluded && !eni.leaving && eni.role != Role::Trunk);
+        let attach = !serves && self.rules.room_for_eni(card);
+        let (mut attached, budget) = (false, self.grow_budget);
+        for request in requests {
+            self.grow_budget -= 1;
+            match request {
+                Request::Grow { eni, unit: Unit::Prefix, count: 1 } if wanted.contains(eni) => {
+                    wanted.retain(|left| left != eni);
+                }
+                Request::AttachEni { unit: Unit::Prefix, blocks: 1, .. } if attach && !attached => {
+                    attached = true;
+                }
+                Request::AttachEni { .. } | Request::Grow { .. } | Request::Release { .. } | Request::DetachEni { .. } => {
+                    self.complain(format!("{request:?} on an IPv6 node"));
+                }
+            }
+        }
+        let missing = wanted.len() as i64 + i64::from(attach && !attached);
+        let stopped = self.rules.terminating || self.rules.cordoned;
+        if missing > 0 && budget > 0 && self.grow_budget > 0 && !stopped {
+            self.complain(format!("card {}: ENIs {wanted:?} have no /80, or there is none", card.number));
+        }
+    }
+}
+
+/// Whether this ENI's leftovers are given back now, so that it cannot grow in the same decision.
+fn leftovers_go(rules: &Rules, eni: &crate::card::Eni) -> bool {
+    let inactive = match rules.unit {
+        Unit::Address => Unit::Prefix,
+        Unit::Prefix => Unit::Address,
+    };
+    rules.mode == Mode::Normal && rules.waiting == 0 && eni.releasable(inactive) > 0
+}
+
+/// Whether exactly `over` blocks were taken, or all there are, from the newest ENI first.
+fn newest_first(taken: &[i64], has: &[i64], over: i64) -> bool {
+    let mut left = over;
+    taken.iter().zip(has).rev().all(|(taken, has)| {
+        let right = left.min(*has);
+        left -= right;
+        *taken == right
+    })
+}
