@@ -19,8 +19,8 @@ pub struct Block {
     pub size: i64,
     /// Of them held by pods.
     pub assigned: i64,
-    /// Of them cooling.
-    pub cooling: i64,
+    /// Of them neither held nor free to be given now: cooling, or not confirmed.
+    pub stuck: i64,
     /// Whether the host would release it.
     pub releasable: bool,
 }
@@ -72,7 +72,7 @@ impl Eni {
                 unit,
                 size,
                 assigned: 0,
-                cooling: 0,
+                stuck: 0,
                 releasable: false,
             });
         }
@@ -97,8 +97,8 @@ pub struct Measures {
     pub total: i64,
     /// Of them held by pods; in normal mode those that pods wait for as well.
     pub assigned: i64,
-    /// Of them cooling.
-    pub cooling: i64,
+    /// Of them neither held nor free to be given now.
+    pub stuck: i64,
     /// `total - assigned`; what cools is available.
     pub available: i64,
     /// Prefixes.
@@ -139,7 +139,10 @@ pub fn cards(snapshot: &Snapshot, rules: &Rules) -> Vec<Card> {
         };
         let places = eni.first_block..eni.first_block + eni.block_count;
         for place in places.filter(|_| !leaving) {
-            shown.blocks.push(block(snapshot, rules, place));
+            let mut block = block(snapshot, rules, place);
+            // An ENI on its way in counts as there.
+            block.stuck *= i64::from(shown.ready);
+            shown.blocks.push(block);
         }
         // What is on its way counts as there; upstream waits for each call instead.
         if rules.mode == Mode::Normal && !leaving {
@@ -161,12 +164,13 @@ fn block(snapshot: &Snapshot, rules: &Rules, place: u32) -> Block {
         32 | 128 => Unit::Address,
         _ => Unit::Prefix,
     };
+    let (size, assigned) = (rules.size(unit), i64::from(lists.assigned[at]));
     Block {
         place: Some(place),
         unit,
-        size: rules.size(unit),
-        assigned: i64::from(lists.assigned[at]),
-        cooling: i64::from(lists.cooling[at]),
+        size,
+        assigned,
+        stuck: size - assigned - i64::from(lists.free[at]),
         releasable: lists.releasable[at],
     }
 }
@@ -181,7 +185,7 @@ impl Card {
                 if counts && block.unit == rules.unit {
                     sums.total += block.size;
                     sums.assigned += block.assigned;
-                    sums.cooling += block.cooling;
+                    sums.stuck += block.stuck;
                 }
                 if block.unit == Unit::Prefix && (counts || rules.mode == Mode::Strict) {
                     sums.prefixes += 1;

@@ -132,17 +132,19 @@ impl Case<'_> {
         for request in requests.iter().filter(|request| is_growth(request)) {
             let now = card.measure(&self.rules);
             // Pods cannot take what cools: normal mode may get more for them.
-            let pods_short = for_pods && now.available - now.cooling < 0;
+            let pods_short = for_pods && now.available - now.stuck < 0;
             let allowed = self.rules.too_low(card) || pods_short;
             let cordon = self.rules.cordon_stops() && !pods_short;
             if !allowed || stopped || cordon {
-                self.complain(format!("{request:?}: nothing may be asked for now ({now:?})"));
+                self.complain(format!(
+                    "{request:?}: nothing may be asked for now ({now:?})"
+                ));
                 return;
             }
             if self.rules.mode == Mode::Strict && (retried || card.enis.iter().any(|e| e.touched)) {
                 self.complain(format!("{request:?}: a second growth step in one round"));
             }
-            let (least, most) = self.sizes(card, now.cooling, pods_short);
+            let (least, most) = self.sizes(card, now.stuck, pods_short);
             self.grow_budget -= 1;
             match request {
                 Request::Grow { eni, unit, count } => {
@@ -157,19 +159,23 @@ impl Case<'_> {
                 Request::Release { .. } | Request::DetachEni { .. } => {}
             }
         }
-        self.enough(card, &ladder, stopped, retried);
+        self.enough(card, requests, &ladder, (stopped, retried));
     }
 
     /// Blocks that a step asks for at least and at most, before the ENI's slots bound them. Normal
     /// mode may take several steps of upstream on one ENI at once.
-    fn sizes(&self, card: &Card, cooling: i64, pods_short: bool) -> (i64, i64) {
+    fn sizes(&self, card: &Card, stuck: i64, pods_short: bool) -> (i64, i64) {
         let step = self.rules.step(card);
         if self.rules.mode == Mode::Strict {
             return (step, step);
         }
         let size = self.rules.size(self.rules.unit);
-        let for_cooling = if pods_short { (cooling + size - 1) / size } else { 0 };
-        let most = step.max(self.rules.enough(card)) + for_cooling;
+        let for_stuck = if pods_short {
+            (stuck + size - 1) / size
+        } else {
+            0
+        };
+        let most = step.max(self.rules.enough(card)) + for_stuck;
         let least = if self.rules.cordon_stops() || !self.rules.too_low(card) {
             1
         } else {
@@ -181,11 +187,14 @@ impl Case<'_> {
     /// Where the ladder stands for this card.
     fn ladder(&mut self, card: &Card) -> Ladder {
         let rules = self.rules.clone();
-        let ladder = ladder::read(self.snapshot, &self.rules, |spent| {
-            let more = |eni: &&crate::card::Eni| {
-                rules.fillable(eni) && !spent.contains(&eni.index)
-            };
+        let mut ladder = ladder::read(self.snapshot, &self.rules, |spent| {
+            let more = |eni: &&crate::card::Eni| rules.fillable(eni) && !spent.contains(&eni.index);
             !card.enis.iter().any(|eni| more(&eni)) && !rules.room_for_eni(card)
+        });
+        // What filled the ENI meanwhile ended its ladder.
+        ladder.retry = ladder.retry.filter(|index| {
+            let mut enis = card.enis.iter();
+            enis.any(|eni| eni.index == *index && rules.fillable(eni))
         });
         for (reached, name) in [
             (ladder.paused, "paused"),
@@ -214,7 +223,12 @@ impl Case<'_> {
         let fits = |eni: &&mut crate::card::Eni| rules.fillable(eni) && !eni.touched;
         let wanted = |eni: &&mut crate::card::Eni| fits(eni) && !ladder.spent.contains(&eni.index);
         let first = card.enis.iter_mut().find(wanted).map(|eni| eni.index);
-        let Some(eni) = card.enis.iter_mut().filter(fits).find(|eni| eni.index == index) else {
+        let Some(eni) = card
+            .enis
+            .iter_mut()
+            .filter(fits)
+            .find(|eni| eni.index == index)
+        else {
             self.complain(format!("ENI {index} cannot be filled"));
             return;
         };
@@ -226,7 +240,9 @@ impl Case<'_> {
         }
         if let Some(again) = retry {
             if again != index || count != 1 {
-                self.complain(format!("ENI {again} should be tried with 1, not {index} with {count}"));
+                self.complain(format!(
+                    "ENI {again} should be tried with 1, not {index} with {count}"
+                ));
             }
             return;
         }
@@ -251,9 +267,8 @@ impl Case<'_> {
     ) {
         let (blocks, rules) = (i64::from(blocks), self.rules.clone());
         self.reach("attach");
-        let left = |eni: &&crate::card::Eni| {
-            rules.fillable(eni) && !eni.touched && !ladder.spent.contains(&eni.index)
-        };
+        let left =
+            |eni: &&crate::card::Eni| rules.fillable(eni) && !ladder.spent.contains(&eni.index);
         if ladder.retry.is_some() || card.enis.iter().any(|eni| left(&eni)) {
             self.complain("an ENI is attached while one can be filled".into());
         }
@@ -284,7 +299,13 @@ impl Case<'_> {
     }
 
     /// Never too little: after what was asked for, the card is not low or something named stops it.
-    fn enough(&mut self, card: &Card, ladder: &Ladder, stopped: bool, acted: bool) {
+    fn enough(
+        &mut self,
+        card: &Card,
+        requests: &[&Request],
+        ladder: &Ladder,
+        (stopped, acted): (bool, bool),
+    ) {
         let rules = self.rules.clone();
         if !rules.too_low(card) {
             return;
@@ -296,22 +317,38 @@ impl Case<'_> {
             return;
         }
         // One step is all of upstream's round; a rung of the ladder stands for itself.
-        if self.grow_budget <= 0 || (acted && (rules.mode == Mode::Strict || ladder.retry.is_some()))
+        if self.grow_budget <= 0
+            || (acted && (rules.mode == Mode::Strict || ladder.retry.is_some()))
         {
             return;
         }
-        let retry = ladder.retry.and_then(|i| card.enis.iter().find(|eni| eni.index == i));
+        // Where leftovers go first, growth may come with the next decision.
+        let leftovers_go = |eni: &crate::card::Eni| {
+            requests
+                .iter()
+                .any(|r| matches!(r, Request::Release { eni: of, .. } if *of == eni.index))
+        };
+        // One step for each ENI in a decision: the next decision goes on there.
+        let step_made =
+            |eni: &crate::card::Eni| eni.touched && eni.free_slots > 0 && eni.role != Role::Trunk;
         let may_fill = card
             .enis
             .iter()
-            .any(|eni| rules.fillable(eni) && !ladder.spent.contains(&eni.index) && !leftovers_go(&rules, eni));
+            .any(|eni| rules.fillable(eni) && !ladder.spent.contains(&eni.index));
         let may_attach = rules.room_for_eni(card) && !ladder.no_attach;
         if !may_fill && !may_attach {
             self.reach("low and full");
-        } else if ladder.may_wait || retry.is_some_and(|eni| !rules.fillable(eni)) {
+        } else if ladder.may_wait {
             self.reach("low and waiting");
-        } else if may_fill || !card.enis.iter().any(|eni| leftovers_go(&rules, eni)) {
-            self.complain(format!("too little is asked for on card {}: {now:?}", card.number));
+        } else if !card
+            .enis
+            .iter()
+            .any(|eni| leftovers_go(eni) || step_made(eni))
+        {
+            self.complain(format!(
+                "too little is asked for on card {}: {now:?}",
+                card.number
+            ));
         }
     }
 
@@ -331,14 +368,22 @@ impl Case<'_> {
             self.reach("over");
         }
         let leftovers: i64 = card.enis.iter().map(|eni| eni.releasable(inactive)).sum();
-        // In normal mode excluded ENIs' blocks may go at any time: they count in no threshold.
-        let counts = |eni: &crate::card::Eni| rules.mode == Mode::Strict || !eni.excluded;
+        let start = self.snapshot.trigger == Trigger::Start;
+        // Excluded ENIs' blocks may go at the start, and in normal mode at any time: there they
+        // count in no threshold.
+        let excluded_go = rules.mode == Mode::Normal || (start && card.number == 0);
+        let counts = |eni: &crate::card::Eni| !(excluded_go && eni.excluded);
         let has = |unit: Unit| -> Vec<i64> {
             let enis = card.enis.iter();
-            enis.map(|e| if counts(e) { e.releasable(unit) } else { 0 }).collect()
+            enis.map(|e| if counts(e) { e.releasable(unit) } else { 0 })
+                .collect()
         };
         let active_has = has(rules.unit);
-        let both_have: Vec<i64> = active_has.iter().zip(has(inactive)).map(|(a, b)| a + b).collect();
+        let both_have: Vec<i64> = card
+            .enis
+            .iter()
+            .map(|eni| eni.releasable(rules.unit) + eni.releasable(inactive))
+            .collect();
         let active: Vec<i64> = card
             .enis
             .iter()
@@ -347,29 +392,41 @@ impl Case<'_> {
             .collect();
         let both: Vec<i64> = taken.iter().map(|(a, b)| a + b).collect();
         let gone: i64 = taken.iter().map(|(_, inactive)| inactive).sum();
-        let start = self.snapshot.trigger == Trigger::Start;
-        let released = requests.iter().filter(|r| matches!(r, Request::Release { .. })).count();
+        let released = requests
+            .iter()
+            .filter(|r| matches!(r, Request::Release { .. }))
+            .count();
         self.release_budget -= released as i64;
-        let short_of_calls = self.release_budget <= 0;
+        // The host refuses all destruction on a node that goes away, so it need not be asked for.
+        let short_of_calls = self.release_budget <= 0 || rules.terminating;
         let one_unit = newest_first(&active, &active_has, over);
         let right = match rules.mode {
             Mode::Strict => {
                 newest_first(&both, &both_have, over)
-                    || (leftovers > 0
-                        && (start || !rules.prefixes())
+                    || ((start || (leftovers > 0 && !rules.prefixes()))
                         && gone == leftovers
                         && (one_unit || active.iter().all(|n| *n == 0)))
             }
             Mode::Normal => {
                 let all_gone = gone == leftovers || rules.waiting > 0 || short_of_calls;
-                all_gone && (one_unit || (gone > 0 && active.iter().all(|n| *n == 0)))
+                // Giving up a whole ENI gives up its blocks as well.
+                let detaches = requests
+                    .iter()
+                    .any(|r| matches!(r, Request::DetachEni { .. }));
+                // What is on its way counts as there, but need not come.
+                let coming = card.enis.iter().any(|eni| eni.in_flight > 0 || !eni.ready);
+                let none = (detaches || coming) && released == 0;
+                none || newest_first(&both, &both_have, over)
+                    || all_gone
+                        && (one_unit
+                            || (both.iter().any(|n| *n > 0) && active.iter().all(|n| *n == 0)))
             }
         };
         if leftovers > 0 {
             self.reach("leftovers");
         }
         let too_many = match rules.mode {
-            Mode::Strict => both.iter().sum::<i64>() > over && gone == 0,
+            Mode::Strict => active.iter().sum::<i64>() > over && gone == 0,
             Mode::Normal => active.iter().sum::<i64>() > over,
         };
         if too_many || (!right && !short_of_calls) {
@@ -384,7 +441,8 @@ impl Case<'_> {
                 && let Some(eni) = card.enis.iter_mut().find(|known| known.index == *eni)
             {
                 eni.touched = true;
-                eni.blocks.retain(|b| b.place.is_none_or(|place| !blocks.contains(&place)));
+                eni.blocks
+                    .retain(|b| b.place.is_none_or(|place| !blocks.contains(&place)));
             }
         }
     }
@@ -393,16 +451,22 @@ impl Case<'_> {
     fn taken(&mut self, card: &Card, requests: &[&Request]) -> Vec<(i64, i64)> {
         let mut taken = vec![(0, 0); card.enis.len()];
         for request in requests {
-            let Request::Release { eni, blocks } = request else { continue };
+            let Request::Release { eni, blocks } = request else {
+                continue;
+            };
             let places: BTreeSet<u32> = blocks.iter().copied().collect();
             if places.len() != blocks.len() || blocks.is_empty() {
                 self.complain(format!("ENI {eni}: no block, or one twice: {blocks:?}"));
             }
-            let Some(at) = card.enis.iter().position(|known| known.index == *eni) else { continue };
+            let Some(at) = card.enis.iter().position(|known| known.index == *eni) else {
+                continue;
+            };
             for place in places {
                 let block = card.enis[at].blocks.iter().find(|b| b.place == Some(place));
                 match block {
-                    Some(block) if block.releasable && block.unit == self.rules.unit => taken[at].0 += 1,
+                    Some(block) if block.releasable && block.unit == self.rules.unit => {
+                        taken[at].0 += 1
+                    }
                     Some(block) if block.releasable => taken[at].1 += 1,
                     Some(_) | None => {
                         self.complain(format!("block {place} of ENI {eni} must not be released"));
@@ -423,7 +487,10 @@ impl Case<'_> {
             })
             .collect();
         let stopped = rules.terminating || rules.cordon_stops() || !rules.considers_detach(before);
-        let may_go = card.enis.iter().filter(|eni| !stopped && !eni.touched && rules.may_detach(card, eni));
+        let may_go = card
+            .enis
+            .iter()
+            .filter(|eni| !stopped && !eni.touched && rules.may_detach(card, eni));
         let newest = may_go.map(|eni| eni.index).next_back();
         if newest.is_some() {
             self.reach("detach");
@@ -431,7 +498,10 @@ impl Case<'_> {
         match (&*asked, newest) {
             ([], None) => {}
             ([], Some(newest)) => {
-                if self.release_budget > 0 {
+                // Normal mode may first see what became of the other step.
+                let busy = !requests.is_empty() || (rules.waiting > 0 && card.number == 0);
+                let later = rules.mode == Mode::Normal && busy;
+                if self.release_budget > 0 && !later {
                     self.complain(format!("ENI {newest} should be detached"));
                 }
             }
@@ -444,23 +514,35 @@ impl Case<'_> {
     /// Section "IPv6": one /80 on each ENI that serves pods, one ENI on each card.
     fn ipv6(&mut self, card: &Card, requests: &[&Request]) {
         self.reach("ipv6");
-        let bare = |eni: &&crate::card::Eni| {
-            self.rules.fillable(eni) && eni.blocks.is_empty()
-        };
+        let bare = |eni: &&crate::card::Eni| self.rules.fillable(eni) && eni.blocks.is_empty();
         let mut wanted: Vec<u32> = card.enis.iter().filter(bare).map(|eni| eni.index).collect();
-        let serves = card.enis.iter().any(|eni| !eni.excluded && !eni.leaving && eni.role != Role::Trunk);
+        let serves = card
+            .enis
+            .iter()
+            .any(|eni| !eni.excluded && !eni.leaving && eni.role != Role::Trunk);
         let attach = !serves && self.rules.room_for_eni(card);
         let (mut attached, budget) = (false, self.grow_budget);
         for request in requests {
             self.grow_budget -= 1;
             match request {
-                Request::Grow { eni, unit: Unit::Prefix, count: 1 } if wanted.contains(eni) => {
+                Request::Grow {
+                    eni,
+                    unit: Unit::Prefix,
+                    count: 1,
+                } if wanted.contains(eni) => {
                     wanted.retain(|left| left != eni);
                 }
-                Request::AttachEni { unit: Unit::Prefix, blocks: 1, .. } if attach && !attached => {
+                Request::AttachEni {
+                    unit: Unit::Prefix,
+                    blocks: 1,
+                    ..
+                } if attach && !attached => {
                     attached = true;
                 }
-                Request::AttachEni { .. } | Request::Grow { .. } | Request::Release { .. } | Request::DetachEni { .. } => {
+                Request::AttachEni { .. }
+                | Request::Grow { .. }
+                | Request::Release { .. }
+                | Request::DetachEni { .. } => {
                     self.complain(format!("{request:?} on an IPv6 node"));
                 }
             }
@@ -468,18 +550,12 @@ impl Case<'_> {
         let missing = wanted.len() as i64 + i64::from(attach && !attached);
         let stopped = self.rules.terminating || self.rules.cordoned;
         if missing > 0 && budget > 0 && self.grow_budget > 0 && !stopped {
-            self.complain(format!("card {}: ENIs {wanted:?} have no /80, or there is none", card.number));
+            self.complain(format!(
+                "card {}: ENIs {wanted:?} have no /80, or there is none",
+                card.number
+            ));
         }
     }
-}
-
-/// Whether this ENI's leftovers are given back now, so that it cannot grow in the same decision.
-fn leftovers_go(rules: &Rules, eni: &crate::card::Eni) -> bool {
-    let inactive = match rules.unit {
-        Unit::Address => Unit::Prefix,
-        Unit::Prefix => Unit::Address,
-    };
-    rules.mode == Mode::Normal && rules.waiting == 0 && eni.releasable(inactive) > 0
 }
 
 /// Whether exactly `over` blocks were taken, or all there are, from the newest ENI first.

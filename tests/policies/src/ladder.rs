@@ -36,6 +36,15 @@ pub struct Ladder {
     pub may_wait: bool,
 }
 
+impl Ladder {
+    /// The next round starts anew; the clocks of pauses run on.
+    fn succeeded(&mut self) {
+        self.retry = None;
+        self.spent.clear();
+        self.may_wait = false;
+    }
+}
+
 /// Whether EC2 has no address, or no whole prefix, left in the subnet.
 fn is_shortage(code: &str) -> bool {
     matches!(
@@ -75,10 +84,7 @@ fn grown(
 ) {
     let Some(eni) = outcome.eni else { return };
     if outcome.code.is_empty() {
-        *at = Ladder {
-            no_attach: at.no_attach,
-            ..Ladder::default()
-        };
+        at.succeeded();
     } else if outcome.code == "PrivateIpAddressLimitExceeded" {
         // Counts as growth: the host reads the ENI. The round is over.
         at.retry = None;
@@ -94,8 +100,8 @@ fn grown(
     } else {
         at.retry = None;
         at.spent.push(eni);
-        let pauses = !rules.subnet_discovery
-            || (rules.mode == Mode::Normal && exhausted(&at.spent));
+        let pauses =
+            !rules.subnet_discovery || (rules.mode == Mode::Normal && exhausted(&at.spent));
         if pauses {
             at.paused |= age <= SHORTAGE;
             at.spent.clear();
@@ -109,7 +115,8 @@ fn grown(
 
 fn attached(at: &mut Ladder, outcome: &Outcome, age: u64, rules: &Rules) {
     if outcome.code.is_empty() {
-        *at = Ladder::default();
+        at.succeeded();
+        at.no_attach = false;
         return;
     }
     at.retry = None;

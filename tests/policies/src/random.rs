@@ -15,11 +15,12 @@ use crate::toy::{Toy, ToyBlock, ToyEni};
 const NOW: u64 = 1_700_000_000_000;
 /// Refusals that have a rule of their own, and one that has none.
 const CODES: [&str; 4] = [
-    "InsufficientFreeAddressesInSubnet",
-    "InsufficientCidrBlocks",
+    SHORTAGE,
+    SHORTAGE,
     "PrivateIpAddressLimitExceeded",
     "InternalError",
 ];
+const SHORTAGE: &str = "shortage of the active unit";
 
 /// A pool from a seed.
 pub fn pool(seed: u64, mode: Mode) -> Toy {
@@ -29,10 +30,12 @@ pub fn pool(seed: u64, mode: Mode) -> Toy {
         enis: Vec::new(),
         numbers: 0,
     };
-    toy.node.settings = settings(&mut dice, mode);
+    let settings = settings(&mut dice, mode, &toy.node);
+    toy.node.settings = settings;
     enis(&mut dice, &mut toy, mode);
     demand(&mut dice, &mut toy);
-    if dice.u8(..100) < 25 {
+    // A daemon that has just started remembers no call.
+    if toy.node.trigger != Trigger::Start && chance(&mut dice, 30) {
         outcomes(&mut dice, &mut toy);
     }
     toy
@@ -83,7 +86,7 @@ fn node(dice: &mut Rng) -> Snapshot {
     node
 }
 
-fn settings(dice: &mut Rng, mode: Mode) -> Vec<Setting> {
+fn settings(dice: &mut Rng, mode: Mode, node: &Snapshot) -> Vec<Setting> {
     let mut all: Vec<(String, String)> = Vec::new();
     let scheme = dice.u8(..4);
     for (key, wanted) in [
@@ -118,10 +121,14 @@ fn settings(dice: &mut Rng, mode: Mode) -> Vec<Setting> {
         ("AWS_MANAGE_ENIS_NON_SCHEDULABLE", 20),
         ("ENABLE_SUBNET_DISCOVERY", 60),
     ] {
-        if chance(dice, percent) {
+        // A daemon does not start with custom networking and IPv6.
+        if chance(dice, percent) && (node.node.family == Family::Ipv4 || !key.contains("CUSTOM")) {
             let value = ["true", "false", "1", "F", "T", "yes"][dice.usize(..6)];
             all.push((key.to_owned(), value.to_owned()));
         }
+    }
+    if !node.limits.other_cards.is_empty() {
+        all.push(("ENABLE_MULTI_NIC".to_owned(), "true".to_owned()));
     }
     if mode == Mode::Strict {
         all.push(("STRICT_UPSTREAM".to_owned(), "true".to_owned()));
@@ -164,7 +171,12 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
         card,
         excluded: chance(dice, 8),
         unconfirmed: chance(dice, 2),
-        since: NOW - if chance(dice, 25) { dice.u64(..50_000) } else { dice.u64(70_000..9_000_000) },
+        since: NOW
+            - if chance(dice, 25) {
+                dice.u64(..50_000)
+            } else {
+                dice.u64(70_000..9_000_000)
+            },
         in_flight: 0,
         blocks: Vec::new(),
     };
@@ -176,7 +188,11 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
         1 => slots,
         _ => dice.u32(0..=slots),
     };
-    let used = if role == Role::Trunk && !chance(dice, 30) { 0 } else { used };
+    let used = if role == Role::Trunk && !chance(dice, 30) {
+        0
+    } else {
+        used
+    };
     let mixed = !ipv6 && chance(dice, 15);
     let (pods, cools) = (dice.u8(..4), chance(dice, 15));
     for _ in 0..used {
@@ -192,9 +208,18 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
             _ if dice.bool() => 0,
             _ => dice.u32(0..=size),
         };
-        let cooling = if cools { dice.u32(0..=size - assigned) } else { 0 };
+        let cooling = if cools {
+            dice.u32(0..=size - assigned)
+        } else {
+            0
+        };
         toy.numbers += 1;
-        eni.blocks.push(ToyBlock { unit, assigned, cooling, number: toy.numbers });
+        eni.blocks.push(ToyBlock {
+            unit,
+            assigned,
+            cooling,
+            number: toy.numbers,
+        });
     }
     // Upstream waits for each call: nothing is ever on its way when it decides.
     if mode == Mode::Normal && role == Role::Secondary && chance(dice, 10) {
@@ -202,7 +227,8 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
             0 => eni.in_flight = dice.u32(0..=slots - used).min(3),
             1 => {
                 eni.phase = EniPhase::Attaching;
-                eni.blocks.retain(|block| block.assigned == 0 && block.cooling == 0);
+                eni.blocks
+                    .retain(|block| block.assigned == 0 && block.cooling == 0);
                 eni.in_flight = if eni.blocks.is_empty() { 1 } else { 0 };
             }
             _ => {
@@ -235,7 +261,14 @@ fn demand(dice: &mut Rng, toy: &mut Toy) {
 /// A place on the ladder, or a round of release, a moment or some minutes ago.
 fn outcomes(dice: &mut Rng, toy: &mut Toy) {
     let unit = toy.node.unit;
+    let subnet = &mut toy.node.subnets[0];
     let mut add = |age: u64, operation, eni, asked, code: &str| {
+        if code.starts_with("Insufficient") {
+            match unit {
+                Unit::Address => subnet.no_addresses_at = NOW - age,
+                Unit::Prefix => subnet.no_prefixes_at = NOW - age,
+            }
+        }
         toy.node.ec2.outcomes.push(Outcome {
             at: NOW - age,
             operation,
@@ -248,7 +281,8 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
         });
     };
     if chance(dice, 30) {
-        let age = if dice.bool() { dice.u64(1_000..28_000) } else { dice.u64(35_000..800_000) };
+        // The clock of a round just made is in the policy's memo, which is its own.
+        let age = dice.u64(35_000..800_000);
         add(age, Operation::Release, Some(0), 1, "");
         return;
     }
@@ -264,10 +298,23 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
         .map(|(place, _)| place as u32)
         .collect();
     // A ladder is read while it is fresh, or when it has long been over.
-    let age = if chance(dice, 70) { 100 } else { dice.u64(130_000..700_000) };
-    let code = CODES[dice.usize(..CODES.len())];
-    if enis.is_empty() || chance(dice, 25) {
-        let code = if dice.bool() { "AttachmentLimitExceeded" } else { code };
+    let age = if chance(dice, 70) {
+        100
+    } else {
+        dice.u64(130_000..700_000)
+    };
+    let code = match (CODES[dice.usize(..CODES.len())], unit) {
+        (SHORTAGE, Unit::Address) => "InsufficientFreeAddressesInSubnet",
+        (SHORTAGE, Unit::Prefix) => "InsufficientCidrBlocks",
+        (code, _) => code,
+    };
+    let room = toy.enis.iter().filter(|eni| eni.card == 0).count() < toy.node.limits.enis as usize;
+    if room && (enis.is_empty() || chance(dice, 25)) {
+        let code = if dice.bool() {
+            "AttachmentLimitExceeded"
+        } else {
+            code
+        };
         let age = match (code, dice.bool()) {
             ("AttachmentLimitExceeded", true) => dice.u64(10_000..590_000),
             ("AttachmentLimitExceeded", false) => dice.u64(610_000..880_000),
@@ -277,11 +324,25 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
         add(age, Operation::AttachEni, None, 1, code);
         return;
     }
-    let tries = dice.usize(1..=2 * enis.len().min(3));
+    if enis.is_empty() {
+        return;
+    }
+    let most = match code {
+        "PrivateIpAddressLimitExceeded" => 1,
+        "InternalError" => 2,
+        _ => 2 * enis.len().min(3),
+    };
+    let tries = dice.usize(1..=most);
     for step in 0..tries {
         let asked = if step % 2 == 0 { 3 } else { 1 };
         let later = (tries - step) as u64 * 400;
-        add(age + later, Operation::Grow, Some(enis[step / 2]), asked, code);
+        add(
+            age + later,
+            Operation::Grow,
+            Some(enis[step / 2]),
+            asked,
+            code,
+        );
     }
     if chance(dice, 15) {
         add(age, Operation::Grow, Some(enis[0]), 1, "");

@@ -117,7 +117,8 @@ impl Rules {
         if card.number > 0 {
             Some((1, 1))
         } else {
-            self.targets_set().then_some((self.warm_ip, self.minimum_ip))
+            self.targets_set()
+                .then_some((self.warm_ip, self.minimum_ip))
         }
     }
 
@@ -127,7 +128,10 @@ impl Rules {
         let (warm, minimum) = self.targets(card)?;
         let now = card.measure(self);
         let short = (warm - now.available).max(minimum - now.total).max(0);
-        let over = (now.available - warm).max(0).min(now.total - minimum).max(0);
+        let over = (now.available - warm)
+            .max(0)
+            .min(now.total - minimum)
+            .max(0);
         if !self.prefixes() || (card.number > 0 && self.mode == Mode::Strict) {
             return Some((short, over));
         }
@@ -168,7 +172,9 @@ impl Rules {
         let state = self.target_state(card);
         if self.prefixes() {
             let free = card.measure(self).free_prefixes;
-            state.map_or(self.warm_prefix - free, |(short, _)| short).max(1)
+            state
+                .map_or(self.warm_prefix - free, |(short, _)| short)
+                .max(1)
         } else {
             state.map_or(self.slots, |(short, _)| short)
         }
@@ -250,10 +256,9 @@ impl Rules {
         let rounded = |target: i64| ceil_div(target, whole) * whole;
         let e = warm != 0 && others.available < rounded(warm);
         let f = minimum != 0 && others.total < rounded(minimum);
-        let g = self.prefixes()
-            && self.warm_prefix != 0
-            && self.free_cidrs(&rest) < self.warm_prefix;
-        let low_after = self.mode == Mode::Normal && self.misses_targets(&rest);
+        let g =
+            self.prefixes() && self.warm_prefix != 0 && self.free_cidrs(&rest) < self.warm_prefix;
+        let low_after = self.mode == Mode::Normal && self.too_low(&rest);
         !(e || f || g || low_after)
     }
 

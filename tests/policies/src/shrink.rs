@@ -25,12 +25,16 @@ fn smaller(toy: &Toy) -> Vec<Toy> {
     }
     for place in 0..toy.node.settings.len() {
         // Another mode is another question.
-        if toy.node.settings[place].key != "STRICT_UPSTREAM" {
+        if !matches!(
+            &*toy.node.settings[place].key,
+            "STRICT_UPSTREAM" | "ENABLE_MULTI_NIC"
+        ) {
             with(&|toy| drop(toy.node.settings.remove(place)));
         }
     }
-    for place in 0..toy.node.ec2.outcomes.len() {
-        with(&|toy| drop(toy.node.ec2.outcomes.remove(place)));
+    // One try without the one before it would be another place on the ladder.
+    if !toy.node.ec2.outcomes.is_empty() {
+        with(&|toy| toy.node.ec2.outcomes.clear());
     }
     for (place, eni) in toy.enis.iter().enumerate() {
         for block in 0..eni.blocks.len() {
@@ -47,7 +51,12 @@ fn smaller(toy: &Toy) -> Vec<Toy> {
         }
     }
     if !toy.node.demand.waiting.is_empty() {
-        with(&|toy| drop(toy.node.demand.waiting.pop()));
+        with(&|toy| {
+            toy.node
+                .demand
+                .waiting
+                .truncate(toy.node.demand.waiting.len() - 1)
+        });
     }
     if toy.node.node.max_pods > 0 && toy.node.node.max_pods != 250 {
         with(&|toy| toy.node.node.max_pods = 250);

@@ -103,7 +103,9 @@ impl Toy {
         let held = block.assigned + block.cooling;
         let busy = eni.in_flight > 0 || eni.phase != EniPhase::Ready || eni.unconfirmed;
         if ipv6 {
-            blocks.base_high.push(0x2600_0000_0000_0000 + u64::from(block.number));
+            blocks
+                .base_high
+                .push(0x2600_0000_0000_0000 + u64::from(block.number));
             blocks.base.push(0);
         } else {
             blocks.base.push(0x0a00_0000 + u64::from(block.number) * 16);
@@ -116,9 +118,19 @@ impl Toy {
         });
         blocks.assigned.push(block.assigned);
         blocks.cooling.push(block.cooling);
-        blocks.cooling_until.push(if block.cooling > 0 { self.node.now + 10_000 } else { 0 });
-        blocks.idle_since.push(if block.assigned > 0 { 0 } else { self.node.now - 200_000 });
-        blocks.free.push(if usable { size.saturating_sub(held) } else { 0 });
+        blocks.cooling_until.push(if block.cooling > 0 {
+            self.node.now + 10_000
+        } else {
+            0
+        });
+        blocks.idle_since.push(if block.assigned > 0 {
+            0
+        } else {
+            self.node.now - 200_000
+        });
+        blocks
+            .free
+            .push(if usable { size.saturating_sub(held) } else { 0 });
         blocks.releasable.push(held == 0 && !busy);
     }
 
@@ -137,13 +149,25 @@ impl Toy {
             (eni.role == Role::Primary, KeepReason::Primary),
             (eni.role == Role::Trunk, KeepReason::Trunk),
             (eni.role == Role::Efa, KeepReason::Efa),
-            (eni.blocks.iter().any(|b| b.assigned > 0), KeepReason::Assigned),
-            (eni.blocks.iter().any(|b| b.cooling > 0), KeepReason::Cooling),
-            (eni.in_flight > 0 || eni.phase != EniPhase::Ready, KeepReason::InFlight),
+            (
+                eni.blocks.iter().any(|b| b.assigned > 0),
+                KeepReason::Assigned,
+            ),
+            (
+                eni.blocks.iter().any(|b| b.cooling > 0),
+                KeepReason::Cooling,
+            ),
+            (
+                eni.in_flight > 0 || eni.phase != EniPhase::Ready,
+                KeepReason::InFlight,
+            ),
             (self.node.now < eni.since + MIN_AGE, KeepReason::TooYoung),
             (eni.unconfirmed, KeepReason::Unconfirmed),
         ];
-        reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
+        reasons
+            .into_iter()
+            .find(|(holds, _)| *holds)
+            .map(|(_, why)| why)
     }
 
     /// Puts blocks into an ENI without asking anybody.
@@ -166,7 +190,9 @@ impl Toy {
         for request in requests {
             let refused = |why: &str| Err(format!("{request:?}: {why}"));
             match request {
-                Request::AttachEni { unit, blocks, card, .. } => {
+                Request::AttachEni {
+                    unit, blocks, card, ..
+                } => {
                     if !self.room(*card) || *blocks > self.node.limits.slots_per_eni {
                         return refused("no room");
                     }
@@ -189,16 +215,21 @@ impl Toy {
                     _ => return refused("no free slots"),
                 },
                 Request::Release { eni, blocks } => {
-                    let numbers: Vec<u64> = blocks.iter().filter_map(|place| {
-                        let place = *place as usize;
-                        let may = *shown.blocks.releasable.get(place)?;
-                        may.then(|| shown.blocks.base[place])
-                    }).collect();
+                    let numbers: Vec<u64> = blocks
+                        .iter()
+                        .filter_map(|place| {
+                            let place = *place as usize;
+                            let may = *shown.blocks.releasable.get(place)?;
+                            may.then(|| shown.blocks.base[place])
+                        })
+                        .collect();
                     if numbers.len() != blocks.len() || blocks.is_empty() {
                         return refused("a block is kept");
                     }
                     let at = *eni as usize;
-                    self.enis[at].blocks.retain(|b| !numbers.contains(&(0x0a00_0000 + u64::from(b.number) * 16)));
+                    self.enis[at]
+                        .blocks
+                        .retain(|b| !numbers.contains(&(0x0a00_0000 + u64::from(b.number) * 16)));
                     self.note(Operation::Release, Some(*eni), blocks.len() as u32);
                 }
                 Request::DetachEni { eni } => match shown.enis.get(*eni as usize) {
@@ -207,6 +238,7 @@ impl Toy {
                 },
             }
         }
+        leave.sort_unstable();
         for place in leave.into_iter().rev() {
             self.drop_eni(place);
         }
@@ -253,16 +285,25 @@ impl Toy {
             block.cooling = 0;
         }
         let now = self.node.now;
-        self.node.ec2.outcomes.retain(|outcome| now - outcome.at < 900_000);
+        self.node
+            .ec2
+            .outcomes
+            .retain(|outcome| now - outcome.at < 900_000);
     }
 
     /// Pods that wait take free addresses of the active unit, first come first served.
     pub fn serve(&mut self) {
         let unit = self.node.unit;
         let size = self.size(unit);
-        for eni in self.enis.iter_mut().filter(|eni| eni.phase == EniPhase::Ready && !eni.excluded && !eni.unconfirmed) {
+        for eni in self
+            .enis
+            .iter_mut()
+            .filter(|eni| eni.phase == EniPhase::Ready && !eni.excluded && !eni.unconfirmed)
+        {
             for block in eni.blocks.iter_mut().filter(|block| block.unit == unit) {
-                while block.assigned + block.cooling < size && self.node.demand.waiting.pop().is_some() {
+                while block.assigned + block.cooling < size
+                    && self.node.demand.waiting.pop().is_some()
+                {
                     block.assigned += 1;
                 }
             }
