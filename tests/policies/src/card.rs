@@ -27,6 +27,10 @@ pub struct Block {
 
 /// One ENI.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a condition of its own"
+)]
 pub struct Eni {
     /// Place in the snapshot.
     pub index: u32,

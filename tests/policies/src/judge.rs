@@ -465,9 +465,11 @@ impl Case<'_> {
                 let block = card.enis[at].blocks.iter().find(|b| b.place == Some(place));
                 match block {
                     Some(block) if block.releasable && block.unit == self.rules.unit => {
-                        taken[at].0 += 1
+                        taken[at].0 += 1;
                     }
-                    Some(block) if block.releasable => taken[at].1 += 1,
+                    Some(block) if block.releasable => {
+                        taken[at].1 += 1;
+                    }
                     Some(_) | None => {
                         self.complain(format!("block {place} of ENI {eni} must not be released"));
                     }
@@ -500,7 +502,8 @@ impl Case<'_> {
             ([], Some(newest)) => {
                 // Normal mode may first see what became of the other step.
                 let busy = !requests.is_empty() || (rules.waiting > 0 && card.number == 0);
-                let later = rules.mode == Mode::Normal && busy;
+                let later =
+                    (rules.mode == Mode::Normal && busy) || leftovers_go(before, &rules, requests);
                 if self.release_budget > 0 && !later {
                     self.complain(format!("ENI {newest} should be detached"));
                 }
@@ -556,6 +559,18 @@ impl Case<'_> {
             ));
         }
     }
+}
+
+/// Whether blocks of the inactive unit are given back: a decision of its own, others come after.
+fn leftovers_go(card: &Card, rules: &Rules, requests: &[&Request]) -> bool {
+    let old = |place: &u32| {
+        let mut blocks = card.enis.iter().flat_map(|eni| &eni.blocks);
+        blocks.any(|b| b.place == Some(*place) && b.unit != rules.unit)
+    };
+    requests.iter().any(|request| match request {
+        Request::Release { blocks, .. } => blocks.iter().any(old),
+        Request::AttachEni { .. } | Request::Grow { .. } | Request::DetachEni { .. } => false,
+    })
 }
 
 /// Whether exactly `over` blocks were taken, or all there are, from the newest ENI first.

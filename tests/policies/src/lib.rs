@@ -9,6 +9,10 @@
 //! - [`judge`]: holds a decision against all of these;
 //! - [`toy`]: a pool that can be written by hand, shown as a snapshot and advanced by decisions;
 //! - [`random`]: legal pools of every kind from a seed; [`shrink`]: a smaller pool that fails alike.
+#![expect(
+    clippy::cast_possible_wrap,
+    reason = "counts of slots, far below the end of their types"
+)]
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")

@@ -199,7 +199,7 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
         let unit = match toy.node.unit {
             Unit::Address if mixed && dice.bool() && toy.node.limits.prefixes => Unit::Prefix,
             Unit::Prefix if mixed && dice.bool() => Unit::Address,
-            unit => unit,
+            Unit::Address | Unit::Prefix => toy.node.unit,
         };
         let size = toy.size(unit);
         let assigned = match pods {
@@ -229,7 +229,7 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
                 eni.phase = EniPhase::Attaching;
                 eni.blocks
                     .retain(|block| block.assigned == 0 && block.cooling == 0);
-                eni.in_flight = if eni.blocks.is_empty() { 1 } else { 0 };
+                eni.in_flight = u32::from(eni.blocks.is_empty());
             }
             _ => {
                 eni.phase = EniPhase::Detaching;
@@ -344,7 +344,8 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
             code,
         );
     }
-    if chance(dice, 15) {
-        add(age, Operation::Grow, Some(enis[0]), 1, "");
+    // A retry that went well.
+    if tries % 2 == 1 && chance(dice, 30) {
+        add(age, Operation::Grow, Some(enis[tries / 2]), 1, "");
     }
 }

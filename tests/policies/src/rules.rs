@@ -102,7 +102,7 @@ impl Rules {
         }
     }
 
-    /// Whether WARM_IP_TARGET or MINIMUM_IP_TARGET rules.
+    /// Whether `WARM_IP_TARGET` or `MINIMUM_IP_TARGET` rules.
     pub fn targets_set(&self) -> bool {
         self.warm_ip != 0 || self.minimum_ip != 0
     }
@@ -112,7 +112,7 @@ impl Rules {
         self.cordoned && !self.manage_cordoned
     }
 
-    /// WARM_IP_TARGET and MINIMUM_IP_TARGET as they hold on this card; absent when they do not.
+    /// `WARM_IP_TARGET` and `MINIMUM_IP_TARGET` as they hold on this card; absent when they do not.
     fn targets(&self, card: &Card) -> Option<(i64, i64)> {
         if card.number > 0 {
             Some((1, 1))
@@ -182,13 +182,11 @@ impl Rules {
 
     /// Blocks after which the card is no longer low.
     pub fn enough(&self, card: &Card) -> i64 {
-        match self.target_state(card) {
-            Some((short, _)) => short,
-            None => {
-                let missing = self.wanted_available() - card.measure(self).available;
-                ceil_div(missing, self.size(self.unit)).max(0)
-            }
+        if let Some((short, _)) = self.target_state(card) {
+            return short;
         }
+        let missing = self.wanted_available() - card.measure(self).available;
+        ceil_div(missing, self.size(self.unit)).max(0)
     }
 
     /// Whether blocks may be asked for on this ENI.
@@ -280,7 +278,8 @@ fn ceil_div(a: i64, b: i64) -> i64 {
 
 fn find<'a>(settings: &'a [Setting], key: &str) -> Option<&'a str> {
     let found = settings.iter().find(|setting| setting.key == key)?;
-    Some(&found.value)
+    // Empty means not set, for numbers and for flags.
+    (!found.value.is_empty()).then_some(&*found.value)
 }
 
 /// Absent when unset, negative or no number. A wrong spelling is honoured only when the proper

@@ -29,7 +29,9 @@ fn smaller(toy: &Toy) -> Vec<Toy> {
             &*toy.node.settings[place].key,
             "STRICT_UPSTREAM" | "ENABLE_MULTI_NIC"
         ) {
-            with(&|toy| drop(toy.node.settings.remove(place)));
+            with(&|toy| {
+                toy.node.settings.remove(place);
+            });
         }
     }
     // One try without the one before it would be another place on the ladder.
@@ -38,7 +40,9 @@ fn smaller(toy: &Toy) -> Vec<Toy> {
     }
     for (place, eni) in toy.enis.iter().enumerate() {
         for block in 0..eni.blocks.len() {
-            with(&|toy| drop(toy.enis[place].blocks.remove(block)));
+            with(&|toy| {
+                toy.enis[place].blocks.remove(block);
+            });
             if eni.blocks[block].assigned > 0 {
                 with(&|toy| toy.enis[place].blocks[block].assigned -= 1);
             }
@@ -52,10 +56,7 @@ fn smaller(toy: &Toy) -> Vec<Toy> {
     }
     if !toy.node.demand.waiting.is_empty() {
         with(&|toy| {
-            toy.node
-                .demand
-                .waiting
-                .truncate(toy.node.demand.waiting.len() - 1)
+            toy.node.demand.waiting.pop();
         });
     }
     if toy.node.node.max_pods > 0 && toy.node.node.max_pods != 250 {

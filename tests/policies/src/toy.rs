@@ -47,6 +47,22 @@ pub struct ToyEni {
     pub blocks: Vec<ToyBlock>,
 }
 
+impl ToyEni {
+    /// An empty ENI, attached and ready.
+    pub fn attached(role: Role, card: u32, since: u64) -> Self {
+        Self {
+            role,
+            phase: EniPhase::Ready,
+            card,
+            excluded: false,
+            unconfirmed: false,
+            since,
+            in_flight: 0,
+            blocks: Vec::new(),
+        }
+    }
+}
+
 /// A node with its pool.
 #[derive(Clone, Debug)]
 pub struct Toy {
@@ -196,16 +212,8 @@ impl Toy {
                     if !self.room(*card) || *blocks > self.node.limits.slots_per_eni {
                         return refused("no room");
                     }
-                    self.enis.push(ToyEni {
-                        role: Role::Secondary,
-                        phase: EniPhase::Ready,
-                        card: *card,
-                        excluded: false,
-                        unconfirmed: false,
-                        since: self.node.now,
-                        in_flight: 0,
-                        blocks: Vec::new(),
-                    });
+                    let eni = ToyEni::attached(Role::Secondary, *card, self.node.now);
+                    self.enis.push(eni);
                     self.fill(self.enis.len() - 1, *unit, *blocks);
                 }
                 Request::Grow { eni, unit, count } => match shown.enis.get(*eni as usize) {
