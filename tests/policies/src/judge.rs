@@ -12,7 +12,7 @@ use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
 use onsen_core::snapshot::{Role, Snapshot, Trigger};
 
-use crate::card::{Card, cards};
+use crate::card::{Card, Eni, cards};
 use crate::ladder::{self, Ladder};
 use crate::rules::{Mode, Rules};
 
@@ -188,7 +188,7 @@ impl Case<'_> {
     fn ladder(&mut self, card: &Card) -> Ladder {
         let rules = self.rules.clone();
         let mut ladder = ladder::read(self.snapshot, &self.rules, |spent| {
-            let more = |eni: &&crate::card::Eni| rules.fillable(eni) && !spent.contains(&eni.index);
+            let more = |eni: &&Eni| rules.fillable(eni) && !spent.contains(&eni.index);
             !card.enis.iter().any(|eni| more(&eni)) && !rules.room_for_eni(card)
         });
         // What filled the ENI meanwhile ended its ladder.
@@ -220,8 +220,8 @@ impl Case<'_> {
         (least, most): (i64, i64),
     ) {
         let (count, rules) = (i64::from(count), self.rules.clone());
-        let fits = |eni: &&mut crate::card::Eni| rules.fillable(eni) && !eni.touched;
-        let wanted = |eni: &&mut crate::card::Eni| fits(eni) && !ladder.spent.contains(&eni.index);
+        let fits = |eni: &&mut Eni| rules.fillable(eni) && !eni.touched;
+        let wanted = |eni: &&mut Eni| fits(eni) && !ladder.spent.contains(&eni.index);
         let first = card.enis.iter_mut().find(wanted).map(|eni| eni.index);
         let Some(eni) = card
             .enis
@@ -267,8 +267,7 @@ impl Case<'_> {
     ) {
         let (blocks, rules) = (i64::from(blocks), self.rules.clone());
         self.reach("attach");
-        let left =
-            |eni: &&crate::card::Eni| rules.fillable(eni) && !ladder.spent.contains(&eni.index);
+        let left = |eni: &&Eni| rules.fillable(eni) && !ladder.spent.contains(&eni.index);
         if ladder.retry.is_some() || card.enis.iter().any(|eni| left(&eni)) {
             self.complain("an ENI is attached while one can be filled".into());
         }
@@ -282,7 +281,7 @@ impl Case<'_> {
                 most.min(rules.slots)
             ));
         }
-        let mut eni = crate::card::Eni {
+        let mut eni = Eni {
             index: u32::MAX,
             role: Role::Secondary,
             ready: false,
@@ -323,19 +322,21 @@ impl Case<'_> {
             return;
         }
         // Where leftovers go first, growth may come with the next decision.
-        let leftovers_go = |eni: &crate::card::Eni| {
+        let leftovers_go = |eni: &Eni| {
             requests
                 .iter()
                 .any(|r| matches!(r, Request::Release { eni: of, .. } if *of == eni.index))
         };
         // One step for each ENI in a decision: the next decision goes on there.
-        let step_made =
-            |eni: &crate::card::Eni| eni.touched && eni.free_slots > 0 && eni.role != Role::Trunk;
+        let step_made = |eni: &Eni| eni.touched && eni.free_slots > 0 && eni.role != Role::Trunk;
         let may_fill = card
             .enis
             .iter()
             .any(|eni| rules.fillable(eni) && !ladder.spent.contains(&eni.index));
-        let may_attach = rules.room_for_eni(card) && !ladder.no_attach;
+        // What is on its way may be filled once it is there: normal mode waits for it.
+        let coming = |eni: &Eni| !eni.leaving && (eni.in_flight > 0 || !eni.ready);
+        let awaits = rules.mode == Mode::Normal && card.enis.iter().any(coming);
+        let may_attach = rules.room_for_eni(card) && !ladder.no_attach && !awaits;
         if !may_fill && !may_attach {
             self.reach("low and full");
         } else if ladder.may_wait {
@@ -372,7 +373,7 @@ impl Case<'_> {
         // Excluded ENIs' blocks may go at the start, and in normal mode at any time: there they
         // count in no threshold.
         let excluded_go = rules.mode == Mode::Normal || (start && card.number == 0);
-        let counts = |eni: &crate::card::Eni| !(excluded_go && eni.excluded);
+        let counts = |eni: &Eni| !(excluded_go && eni.excluded);
         let has = |unit: Unit| -> Vec<i64> {
             let enis = card.enis.iter();
             enis.map(|e| if counts(e) { e.releasable(unit) } else { 0 })
@@ -488,7 +489,10 @@ impl Case<'_> {
                 Request::AttachEni { .. } | Request::Grow { .. } | Request::Release { .. } => None,
             })
             .collect();
-        let stopped = rules.terminating || rules.cordon_stops() || !rules.considers_detach(before);
+        // The text has it both ways: the figures from before the first step, or from after it.
+        let sure = rules.considers_detach(before) && rules.considers_detach(card);
+        let maybe = rules.considers_detach(before) || rules.considers_detach(card);
+        let stopped = rules.terminating || rules.cordon_stops() || !maybe;
         let may_go = card
             .enis
             .iter()
@@ -504,7 +508,7 @@ impl Case<'_> {
                 let busy = !requests.is_empty() || (rules.waiting > 0 && card.number == 0);
                 let later =
                     (rules.mode == Mode::Normal && busy) || leftovers_go(before, &rules, requests);
-                if self.release_budget > 0 && !later {
+                if self.release_budget > 0 && !later && sure {
                     self.complain(format!("ENI {newest} should be detached"));
                 }
             }
@@ -517,7 +521,7 @@ impl Case<'_> {
     /// Section "IPv6": one /80 on each ENI that serves pods, one ENI on each card.
     fn ipv6(&mut self, card: &Card, requests: &[&Request]) {
         self.reach("ipv6");
-        let bare = |eni: &&crate::card::Eni| self.rules.fillable(eni) && eni.blocks.is_empty();
+        let bare = |eni: &&Eni| self.rules.fillable(eni) && eni.blocks.is_empty();
         let mut wanted: Vec<u32> = card.enis.iter().filter(bare).map(|eni| eni.index).collect();
         let serves = card
             .enis

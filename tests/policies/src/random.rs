@@ -104,16 +104,16 @@ fn settings(dice: &mut Rng, mode: Mode, node: &Snapshot) -> Vec<Setting> {
             2 => dice.u32(10..=60).to_string(),
             _ => dice.u32(1..=6).to_string(),
         };
-        let key = match (mode, dice.u8(..12)) {
-            (Mode::Normal, 0) => format!("AWS_VPC_K8S_CNI_{key}"),
-            (Mode::Normal, 1) if key == "WARM_ENI_TARGET" => "WAM_ENI_TARGET".to_owned(),
+        let written = match dice.u8(..12) {
+            0 => format!("AWS_VPC_K8S_CNI_{key}"),
+            1 if key == "WARM_ENI_TARGET" => "WAM_ENI_TARGET".to_owned(),
             _ => key.to_owned(),
         };
         if chance(dice, 5) {
             // The proper name wins.
             all.push((format!("AWS_VPC_K8S_CNI_{key}"), "7".to_owned()));
         }
-        all.push((key, value));
+        all.push((written, value));
     }
     for (key, percent) in [
         ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", 15),
@@ -222,7 +222,7 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
         });
     }
     // Upstream waits for each call: nothing is ever on its way when it decides.
-    if mode == Mode::Normal && role == Role::Secondary && chance(dice, 10) {
+    if mode == Mode::Normal && role == Role::Secondary && !eni.excluded && chance(dice, 10) {
         match dice.u8(..3) {
             0 => eni.in_flight = dice.u32(0..=slots - used).min(3),
             1 => {
@@ -286,9 +286,12 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
         add(age, Operation::Release, Some(0), 1, "");
         return;
     }
+    let slots = toy.node.limits.slots_per_eni as usize;
     let fillable = |eni: &&(usize, &ToyEni)| {
         let (_, eni) = eni;
-        eni.role != Role::Trunk && eni.card == 0 && eni.phase == EniPhase::Ready && !eni.excluded
+        let barred = eni.role == Role::Trunk || eni.excluded;
+        let there = eni.card == 0 && eni.phase == EniPhase::Ready;
+        there && !barred && eni.blocks.len() < slots
     };
     let enis: Vec<u32> = toy
         .enis

@@ -59,7 +59,7 @@ impl Rules {
         } else {
             Mode::Normal
         };
-        let number = |key, default| integer(set, mode, key).unwrap_or(default);
+        let number = |key, default| integer(set, key).unwrap_or(default);
         let (node, limits) = (&snapshot.node, &snapshot.limits);
         Self {
             mode,
@@ -283,18 +283,13 @@ fn find<'a>(settings: &'a [Setting], key: &str) -> Option<&'a str> {
 }
 
 /// Absent when unset, negative or no number. A wrong spelling is honoured only when the proper
-/// name is absent; upstream knows no wrong spelling.
-fn integer(settings: &[Setting], mode: Mode, key: &str) -> Option<i64> {
-    let misspelt = || {
-        let prefixed = format!("AWS_VPC_K8S_CNI_{key}");
-        let dropped = key.replacen("WARM_", "WAM_", 1);
-        find(settings, &prefixed).or_else(|| find(settings, &dropped))
-    };
-    let text = match mode {
-        Mode::Strict => find(settings, key),
-        Mode::Normal => find(settings, key).or_else(misspelt),
-    };
-    let value = text?.parse::<i64>().ok()?;
+/// name is absent.
+fn integer(settings: &[Setting], key: &str) -> Option<i64> {
+    let prefixed = format!("AWS_VPC_K8S_CNI_{key}");
+    let dropped = key.replacen("WARM_", "WAM_", 1);
+    let spellings = [key, &prefixed, &dropped];
+    let text = spellings.iter().find_map(|key| find(settings, key))?;
+    let value = text.parse::<i64>().ok()?;
     (value >= 0).then_some(value.min(PLENTY))
 }
 

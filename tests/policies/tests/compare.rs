@@ -64,7 +64,7 @@ fn ask(policy: &Policy, toy: &Toy) -> Vec<Request> {
 
 /// Where text and policy differ and the model is not bent: how a complaint of that kind is known.
 /// Each is to be settled one day, in the policy or in the text; then it goes from this list.
-fn disputed(toy: &Toy, complaint: &str) -> Option<&'static str> {
+fn disputed(mode: Mode, toy: &Toy, complaint: &str) -> Option<&'static str> {
     let node = &toy.node;
     let outcomes = &node.ec2.outcomes;
     let refused = |code: &str| outcomes.iter().any(|outcome| outcome.code == code);
@@ -83,7 +83,7 @@ fn disputed(toy: &Toy, complaint: &str) -> Option<&'static str> {
             "an ENI that EC2 calls full is passed over before it was read again",
         ),
         (
-            attach_short && says("nothing may be asked for now"),
+            attach_short && (says("nothing may be asked for now") || says("detaches")),
             "a shortage that a new ENI met does not stop growth on the other ENIs",
         ),
         (
@@ -91,15 +91,16 @@ fn disputed(toy: &Toy, complaint: &str) -> Option<&'static str> {
             "an ENI refused twice is passed over still when another has grown since",
         ),
         (
-            waits && says("an ENI is attached while one can be filled"),
-            "for a pod that waits an ENI is attached beside free slots",
-        ),
-        (
             says("too little") && !node.node.schedulable && waits,
             "on a cordoned node some pods that wait are not served",
         ),
         (
-            says("are over") && waits,
+            (says("should be detached") || says("detaches"))
+                && toy.enis.iter().any(|eni| eni.excluded),
+            "to the letter of upstream, what an excluded ENI gave back never counted",
+        ),
+        (
+            says("are over") && waits && mode == Mode::Normal,
             "with pods that wait, a prefix is released and asked for again",
         ),
         (
@@ -126,7 +127,7 @@ fn compare(mode: Mode) {
         }
         let mut open = false;
         for complaint in &verdict.complaints {
-            match disputed(&toy, complaint) {
+            match disputed(mode, &toy, complaint) {
                 Some(dispute) => *disputes.entry(dispute).or_default() += 1,
                 None => open = true,
             }

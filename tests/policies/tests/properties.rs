@@ -1,5 +1,5 @@
 //! Both built-in policies on pools that carry out each decision at once, EC2 healthy: they come to
-//! rest, stay there, and never ask for what a limit forbids.
+//! rest, stay there, never ask for what a limit forbids, and ask for nothing that they gave back.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -7,6 +7,9 @@
     reason = "a test may panic"
 )]
 
+use std::collections::BTreeSet;
+
+use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
 use onsen_core::snapshot::EniPhase;
 use onsen_policy_runner::{Engine, Limits, builtin};
@@ -14,14 +17,17 @@ use onsen_policy_tests::random;
 use onsen_policy_tests::rules::Mode;
 use onsen_policy_tests::toy::Toy;
 
-/// Decisions after which a pool must rest: one for each ENI and block it may hold, and some.
-const BOUND: usize = 40;
+/// Decisions after which a pool must rest: some steps of growth or release, then one detachment
+/// after the other. The random pools have at most eleven ENIs.
+const BOUND: usize = 16;
 /// Decisions that must ask for nothing after that.
 const REST: usize = 4;
 /// Longer than cooling, the youth of an ENI and the pauses of release, so that each decision may act.
 const PAUSE: u64 = 130_000;
 
-fn comes_to_rest(name: &str, cases: u64) {
+/// `serves` says in which unit the policy keeps addresses: what it gives back of the other one makes
+/// room.
+fn comes_to_rest(name: &str, cases: u64, serves: impl Fn(&Toy) -> Unit) {
     let wasm = builtin::get(name).unwrap_or_else(|why| panic!("{why}"));
     let engine = Engine::new(Limits::default(), None).unwrap();
     let policy = engine.load(wasm).unwrap();
@@ -34,10 +40,29 @@ fn comes_to_rest(name: &str, cases: u64) {
     let mut longest = 0;
     for seed in 0..cases {
         let mut toy = healthy(seed);
+        let unit = serves(&toy);
         let (mut decisions, mut idle) = (0, 0);
         let mut history = Vec::new();
+        // Network cards that gave something back while no pod came or went.
+        let mut gave_back = BTreeSet::new();
         while idle < REST {
             let requests = ask(&mut toy);
+            let grown = requests.iter().filter_map(|request| grows(&toy, request));
+            for card in grown.filter(|_| toy.node.demand.waiting.is_empty()) {
+                assert!(
+                    !gave_back.contains(&card),
+                    "{name}, seed {seed}: {requests:?} though card {card} gave back: {history:?} {:?} {:#?}",
+                    toy.node.settings,
+                    toy.enis
+                );
+            }
+            if toy.node.demand.waiting.is_empty() {
+                gave_back.extend(
+                    requests
+                        .iter()
+                        .filter_map(|request| shrinks(&toy, request, unit)),
+                );
+            }
             toy.apply(&requests)
                 .unwrap_or_else(|why| panic!("{name}, seed {seed}: {why}"));
             idle = if requests.is_empty() { idle + 1 } else { 0 };
@@ -48,7 +73,7 @@ fn comes_to_rest(name: &str, cases: u64) {
             toy.wait(PAUSE);
             decisions += 1;
             assert!(
-                decisions <= BOUND,
+                decisions <= BOUND + REST,
                 "{name}, seed {seed}: no rest; the last were {:#?} with {:?} on {:#?}",
                 &history[history.len().saturating_sub(6)..],
                 toy.node.settings,
@@ -58,6 +83,31 @@ fn comes_to_rest(name: &str, cases: u64) {
         longest = longest.max(decisions - REST);
     }
     println!("{name}: at rest after at most {longest} decisions");
+}
+
+/// The card that gets more by this.
+fn grows(toy: &Toy, request: &Request) -> Option<u32> {
+    match request {
+        Request::AttachEni { card, .. } => Some(*card),
+        Request::Grow { eni, .. } => Some(toy.enis[*eni as usize].card),
+        Request::Release { .. } | Request::DetachEni { .. } => None,
+    }
+}
+
+/// The card that has less of this unit after this.
+fn shrinks(toy: &Toy, request: &Request, unit: Unit) -> Option<u32> {
+    let lengths = toy.snapshot().blocks.length;
+    let active = |place: &u32| (lengths[*place as usize] >= 32) == (unit == Unit::Address);
+    let (eni, counts) = match request {
+        Request::Release { eni, blocks } => (eni, blocks.iter().any(active)),
+        Request::DetachEni { eni } => {
+            let mut blocks = toy.enis[*eni as usize].blocks.iter();
+            (eni, blocks.any(|block| block.unit == unit))
+        }
+        Request::AttachEni { .. } | Request::Grow { .. } => return None,
+    };
+    let eni = &toy.enis[*eni as usize];
+    (counts && !eni.excluded).then_some(eni.card)
 }
 
 /// A random pool on which nothing is broken or under way.
@@ -78,10 +128,16 @@ fn healthy(seed: u64) -> Toy {
 
 #[test]
 fn the_default_policy_comes_to_rest_from_any_pool() {
-    comes_to_rest("default-warm-eni", 1_000);
+    comes_to_rest("default-warm-eni", 1_000, |toy| toy.node.unit);
 }
 
 #[test]
 fn the_frugal_policy_comes_to_rest_from_any_pool() {
-    comes_to_rest("prefix-frugal", 1_000);
+    comes_to_rest("prefix-frugal", 1_000, |toy| {
+        if toy.node.limits.prefixes {
+            Unit::Prefix
+        } else {
+            Unit::Address
+        }
+    });
 }
