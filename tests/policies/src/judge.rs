@@ -6,11 +6,13 @@
 //! upstream could have done this, and then whether the pick is the documented one: growth in attach
 //! order, release and detachment from the newest ENI first. Reasons in words are not looked at.
 
+mod give_back;
+
 use std::collections::BTreeSet;
 
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
-use onsen_core::snapshot::{Role, Snapshot, Trigger};
+use onsen_core::snapshot::{Role, Snapshot};
 
 use crate::card::{Card, Eni, cards};
 use crate::ladder::{self, Ladder};
@@ -29,6 +31,9 @@ pub struct Verdict {
 struct Case<'a> {
     snapshot: &'a Snapshot,
     rules: Rules,
+    /// Addresses that a pod of card 0 could get though they do not count there: on other cards, and in
+    /// blocks of the inactive unit.
+    elsewhere: i64,
     /// Calls to get more that are left.
     grow_budget: i64,
     /// Calls to give back that are left.
@@ -42,6 +47,7 @@ pub fn judge(snapshot: &Snapshot, requests: &[Request]) -> Verdict {
     let mut pools = cards(snapshot, &rules);
     let mut case = Case {
         snapshot,
+        elsewhere: elsewhere(&pools, &rules),
         grow_budget: i64::from(snapshot.ec2.grow_budget),
         release_budget: i64::from(snapshot.ec2.release_budget),
         rules,
@@ -67,6 +73,17 @@ pub fn judge(snapshot: &Snapshot, requests: &[Request]) -> Verdict {
         ));
     }
     case.verdict
+}
+
+fn elsewhere(pools: &[Card], rules: &Rules) -> i64 {
+    let enis = pools
+        .iter()
+        .flat_map(|card| card.enis.iter().map(move |eni| (card, eni)));
+    enis.filter(|(_, eni)| eni.ready && !eni.excluded)
+        .flat_map(|(card, eni)| eni.blocks.iter().map(move |block| (card, block)))
+        .filter(|(card, block)| card.number > 0 || block.unit != rules.unit)
+        .map(|(_, block)| block.size - block.assigned - block.stuck)
+        .sum()
 }
 
 fn is_growth(request: &Request) -> bool {
@@ -191,11 +208,14 @@ impl Case<'_> {
             let more = |eni: &&Eni| rules.fillable(eni) && !spent.contains(&eni.index);
             !card.enis.iter().any(|eni| more(&eni)) && !rules.room_for_eni(card)
         });
-        // What filled the ENI meanwhile ended its ladder.
-        ladder.retry = ladder.retry.filter(|index| {
+        // What filled the ENI meanwhile, or keeps it from growing, ended its round.
+        let goes_on = |index: &u32| {
             let mut enis = card.enis.iter();
             enis.any(|eni| eni.index == *index && rules.fillable(eni))
-        });
+        };
+        if ladder.retry.take_if(|index| !goes_on(index)).is_some() {
+            ladder.may_wait = true;
+        }
         for (reached, name) in [
             (ladder.paused, "paused"),
             (ladder.retry.is_some(), "retry with one"),
@@ -310,7 +330,8 @@ impl Case<'_> {
             return;
         }
         let now = card.measure(&rules);
-        let for_pods = rules.mode == Mode::Normal && now.available < 0 && card.number == 0;
+        let unserved = now.available + self.elsewhere < 0 && card.number == 0;
+        let for_pods = rules.mode == Mode::Normal && unserved;
         if stopped || (rules.cordon_stops() && !for_pods) {
             self.reach("low and stopped");
             return;
@@ -351,171 +372,6 @@ impl Case<'_> {
                 card.number
             ));
         }
-    }
-
-    fn release(&mut self, card: &mut Card, requests: &[&Request], low: bool) {
-        let taken = self.taken(card, requests);
-        let rules = self.rules.clone();
-        let inactive = match rules.unit {
-            Unit::Address => Unit::Prefix,
-            Unit::Prefix => Unit::Address,
-        };
-        let over = if low || !ladder::may_release(self.snapshot) {
-            0
-        } else {
-            rules.too_many(card)
-        };
-        if over > 0 {
-            self.reach("over");
-        }
-        let leftovers: i64 = card.enis.iter().map(|eni| eni.releasable(inactive)).sum();
-        let start = self.snapshot.trigger == Trigger::Start;
-        // Excluded ENIs' blocks may go at the start, and in normal mode at any time: there they
-        // count in no threshold.
-        let excluded_go = rules.mode == Mode::Normal || (start && card.number == 0);
-        let counts = |eni: &Eni| !(excluded_go && eni.excluded);
-        let has = |unit: Unit| -> Vec<i64> {
-            let enis = card.enis.iter();
-            enis.map(|e| if counts(e) { e.releasable(unit) } else { 0 })
-                .collect()
-        };
-        let active_has = has(rules.unit);
-        let both_have: Vec<i64> = card
-            .enis
-            .iter()
-            .map(|eni| eni.releasable(rules.unit) + eni.releasable(inactive))
-            .collect();
-        let active: Vec<i64> = card
-            .enis
-            .iter()
-            .zip(&taken)
-            .map(|(eni, (active, _))| if counts(eni) { *active } else { 0 })
-            .collect();
-        let both: Vec<i64> = taken.iter().map(|(a, b)| a + b).collect();
-        let gone: i64 = taken.iter().map(|(_, inactive)| inactive).sum();
-        let released = requests
-            .iter()
-            .filter(|r| matches!(r, Request::Release { .. }))
-            .count();
-        self.release_budget -= released as i64;
-        // The host refuses all destruction on a node that goes away, so it need not be asked for.
-        let short_of_calls = self.release_budget <= 0 || rules.terminating;
-        let one_unit = newest_first(&active, &active_has, over);
-        let right = match rules.mode {
-            Mode::Strict => {
-                newest_first(&both, &both_have, over)
-                    || ((start || (leftovers > 0 && !rules.prefixes()))
-                        && gone == leftovers
-                        && (one_unit || active.iter().all(|n| *n == 0)))
-            }
-            Mode::Normal => {
-                let all_gone = gone == leftovers || rules.waiting > 0 || short_of_calls;
-                // Giving up a whole ENI gives up its blocks as well.
-                let detaches = requests
-                    .iter()
-                    .any(|r| matches!(r, Request::DetachEni { .. }));
-                // What is on its way counts as there, but need not come.
-                let coming = card.enis.iter().any(|eni| eni.in_flight > 0 || !eni.ready);
-                let none = (detaches || coming) && released == 0;
-                none || newest_first(&both, &both_have, over)
-                    || all_gone
-                        && (one_unit
-                            || (both.iter().any(|n| *n > 0) && active.iter().all(|n| *n == 0)))
-            }
-        };
-        if leftovers > 0 {
-            self.reach("leftovers");
-        }
-        let too_many = match rules.mode {
-            Mode::Strict => active.iter().sum::<i64>() > over && gone == 0,
-            Mode::Normal => active.iter().sum::<i64>() > over,
-        };
-        if too_many || (!right && !short_of_calls) {
-            self.complain(format!(
-                "card {}: {over} blocks are over; by ENI {both_have:?} may go ({leftovers} leftovers); \
-                 active released {active:?}, in all {both:?}",
-                card.number
-            ));
-        }
-        for request in requests {
-            if let Request::Release { eni, blocks } = request
-                && let Some(eni) = card.enis.iter_mut().find(|known| known.index == *eni)
-            {
-                eni.touched = true;
-                eni.blocks
-                    .retain(|b| b.place.is_none_or(|place| !blocks.contains(&place)));
-            }
-        }
-    }
-
-    /// Blocks released of each ENI: of the active unit, and of the other.
-    fn taken(&mut self, card: &Card, requests: &[&Request]) -> Vec<(i64, i64)> {
-        let mut taken = vec![(0, 0); card.enis.len()];
-        for request in requests {
-            let Request::Release { eni, blocks } = request else {
-                continue;
-            };
-            let places: BTreeSet<u32> = blocks.iter().copied().collect();
-            if places.len() != blocks.len() || blocks.is_empty() {
-                self.complain(format!("ENI {eni}: no block, or one twice: {blocks:?}"));
-            }
-            let Some(at) = card.enis.iter().position(|known| known.index == *eni) else {
-                continue;
-            };
-            for place in places {
-                let block = card.enis[at].blocks.iter().find(|b| b.place == Some(place));
-                match block {
-                    Some(block) if block.releasable && block.unit == self.rules.unit => {
-                        taken[at].0 += 1;
-                    }
-                    Some(block) if block.releasable => {
-                        taken[at].1 += 1;
-                    }
-                    Some(_) | None => {
-                        self.complain(format!("block {place} of ENI {eni} must not be released"));
-                    }
-                }
-            }
-        }
-        taken
-    }
-
-    fn detach(&mut self, before: &Card, card: &Card, requests: &[&Request]) {
-        let rules = self.rules.clone();
-        let asked: Vec<u32> = requests
-            .iter()
-            .filter_map(|request| match request {
-                Request::DetachEni { eni } => Some(*eni),
-                Request::AttachEni { .. } | Request::Grow { .. } | Request::Release { .. } => None,
-            })
-            .collect();
-        // The text has it both ways: the figures from before the first step, or from after it.
-        let sure = rules.considers_detach(before) && rules.considers_detach(card);
-        let maybe = rules.considers_detach(before) || rules.considers_detach(card);
-        let stopped = rules.terminating || rules.cordon_stops() || !maybe;
-        let may_go = card
-            .enis
-            .iter()
-            .filter(|eni| !stopped && !eni.touched && rules.may_detach(card, eni));
-        let newest = may_go.map(|eni| eni.index).next_back();
-        if newest.is_some() {
-            self.reach("detach");
-        }
-        match (&*asked, newest) {
-            ([], None) => {}
-            ([], Some(newest)) => {
-                // Normal mode may first see what became of the other step.
-                let busy = !requests.is_empty() || (rules.waiting > 0 && card.number == 0);
-                let later =
-                    (rules.mode == Mode::Normal && busy) || leftovers_go(before, &rules, requests);
-                if self.release_budget > 0 && !later && sure {
-                    self.complain(format!("ENI {newest} should be detached"));
-                }
-            }
-            ([one], Some(newest)) if *one == newest => {}
-            (asked, newest) => self.complain(format!("detaches {asked:?}, not {newest:?}")),
-        }
-        self.release_budget -= asked.len() as i64;
     }
 
     /// Section "IPv6": one /80 on each ENI that serves pods, one ENI on each card.
@@ -563,26 +419,4 @@ impl Case<'_> {
             ));
         }
     }
-}
-
-/// Whether blocks of the inactive unit are given back: a decision of its own, others come after.
-fn leftovers_go(card: &Card, rules: &Rules, requests: &[&Request]) -> bool {
-    let old = |place: &u32| {
-        let mut blocks = card.enis.iter().flat_map(|eni| &eni.blocks);
-        blocks.any(|b| b.place == Some(*place) && b.unit != rules.unit)
-    };
-    requests.iter().any(|request| match request {
-        Request::Release { blocks, .. } => blocks.iter().any(old),
-        Request::AttachEni { .. } | Request::Grow { .. } | Request::DetachEni { .. } => false,
-    })
-}
-
-/// Whether exactly `over` blocks were taken, or all there are, from the newest ENI first.
-fn newest_first(taken: &[i64], has: &[i64], over: i64) -> bool {
-    let mut left = over;
-    taken.iter().zip(has).rev().all(|(taken, has)| {
-        let right = left.min(*has);
-        left -= right;
-        *taken == right
-    })
 }

@@ -7,7 +7,7 @@
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
 use onsen_core::snapshot::{
-    Blocks, EniPhase, Family, KeepReason, Operation, Outcome, Role, Snapshot, SnapshotEni,
+    Blocks, EniPhase, Family, KeepReason, Operation, Outcome, Role, Setting, Snapshot, SnapshotEni,
 };
 
 /// An ENI younger than this is kept.
@@ -75,6 +75,34 @@ pub struct Toy {
 }
 
 impl Toy {
+    /// An m5.large with its empty primary ENI and these settings.
+    pub fn m5_large(unit: Unit, settings: &[(&str, u32)]) -> Self {
+        let mut node = Snapshot {
+            now: 1_700_000_000_000,
+            unit,
+            ..Snapshot::default()
+        };
+        node.limits.enis = 3;
+        node.limits.slots_per_eni = 9;
+        node.limits.prefixes = true;
+        node.limits.addresses_per_prefix = 16;
+        node.node.schedulable = true;
+        node.ec2.grow_budget = 8;
+        node.ec2.release_budget = 8;
+        node.settings = settings
+            .iter()
+            .map(|(key, value)| Setting {
+                key: (*key).into(),
+                value: value.to_string(),
+            })
+            .collect();
+        Self {
+            node,
+            enis: vec![ToyEni::attached(Role::Primary, 0, 0)],
+            numbers: 0,
+        }
+    }
+
     /// Addresses of a block.
     pub fn size(&self, unit: Unit) -> u32 {
         match unit {

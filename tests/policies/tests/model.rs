@@ -9,43 +9,20 @@
 
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
-use onsen_core::snapshot::{Role, Setting, Snapshot};
+use onsen_core::snapshot::Setting;
 use onsen_policy_tests::card::cards;
 use onsen_policy_tests::judge::judge;
 use onsen_policy_tests::random;
 use onsen_policy_tests::rules::{Mode, Rules};
-use onsen_policy_tests::toy::{Toy, ToyEni};
+use onsen_policy_tests::toy::Toy;
 
-/// An m5.large with one ENI and these settings; `mode` strict.
+/// `mode` strict.
 fn m5_large(unit: Unit, settings: &[(&str, u32)]) -> Toy {
-    let mut node = Snapshot::default();
-    node.limits.enis = 3;
-    node.limits.slots_per_eni = 9;
-    node.limits.prefixes = true;
-    node.limits.addresses_per_prefix = 16;
-    node.node.schedulable = true;
-    node.now = 1_700_000_000_000;
-    node.unit = unit;
-    node.ec2.grow_budget = 8;
-    node.ec2.release_budget = 8;
-    let mut all: Vec<Setting> = settings
-        .iter()
-        .map(|(key, value)| Setting {
-            key: (*key).into(),
-            value: value.to_string(),
-        })
-        .collect();
-    all.push(Setting {
+    let mut toy = Toy::m5_large(unit, settings);
+    toy.node.settings.push(Setting {
         key: "STRICT_UPSTREAM".into(),
         value: "true".into(),
     });
-    node.settings = all;
-    let mut toy = Toy {
-        node,
-        enis: Vec::new(),
-        numbers: 0,
-    };
-    toy.enis.push(ToyEni::attached(Role::Primary, 0, 0));
     toy
 }
 

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
 use onsen_core::snapshot::EniPhase;
-use onsen_policy_runner::{Engine, Limits, builtin};
+use onsen_policy_runner::{Engine, Limits, Policy, builtin};
+use onsen_policy_tests::judge::judge;
 use onsen_policy_tests::random;
 use onsen_policy_tests::rules::Mode;
 use onsen_policy_tests::toy::Toy;
@@ -25,18 +26,24 @@ const REST: usize = 4;
 /// Longer than cooling, the youth of an ENI and the pauses of release, so that each decision may act.
 const PAUSE: u64 = 130_000;
 
+fn load(name: &str) -> Policy {
+    let wasm = builtin::get(name).unwrap_or_else(|why| panic!("{why}"));
+    let engine = Engine::new(Limits::default(), None).unwrap();
+    engine.load(wasm).unwrap()
+}
+
+fn ask(policy: &Policy, toy: &mut Toy) -> Vec<Request> {
+    let proposal = policy.decide(&toy.snapshot()).unwrap().proposal;
+    toy.node.memo = proposal.memo;
+    let actions = proposal.actions.into_iter();
+    actions.map(|action| action.request).collect()
+}
+
 /// `serves` says in which unit the policy keeps addresses: what it gives back of the other one makes
 /// room.
 fn comes_to_rest(name: &str, cases: u64, serves: impl Fn(&Toy) -> Unit) {
-    let wasm = builtin::get(name).unwrap_or_else(|why| panic!("{why}"));
-    let engine = Engine::new(Limits::default(), None).unwrap();
-    let policy = engine.load(wasm).unwrap();
-    let ask = |toy: &mut Toy| -> Vec<Request> {
-        let proposal = policy.decide(&toy.snapshot()).unwrap().proposal;
-        toy.node.memo = proposal.memo;
-        let actions = proposal.actions.into_iter();
-        actions.map(|action| action.request).collect()
-    };
+    let policy = load(name);
+    let ask = |toy: &mut Toy| ask(&policy, toy);
     let mut longest = 0;
     for seed in 0..cases {
         let mut toy = healthy(seed);
@@ -140,4 +147,27 @@ fn the_frugal_policy_comes_to_rest_from_any_pool() {
             Unit::Address
         }
     });
+}
+
+#[test]
+fn two_rounds_of_release_are_more_than_thirty_seconds_apart() {
+    let policy = load("default-warm-eni");
+    for strict in [0, 1] {
+        let settings = [("STRICT_UPSTREAM", strict), ("WARM_IP_TARGET", 2)];
+        let mut toy = Toy::m5_large(Unit::Address, &settings);
+        let released = |toy: &mut Toy| {
+            let requests = ask(&policy, toy);
+            let verdict = judge(&toy.snapshot(), &requests);
+            assert_eq!(verdict.complaints, Vec::<String>::new());
+            toy.apply(&requests).unwrap();
+            requests.len()
+        };
+        toy.fill(0, Unit::Address, 6);
+        assert_eq!(released(&mut toy), 1);
+        toy.fill(0, Unit::Address, 3);
+        toy.wait(10_000);
+        assert_eq!(released(&mut toy), 0, "10 s after the last round");
+        toy.wait(21_000);
+        assert_eq!(released(&mut toy), 1, "31 s after the last round");
+    }
 }
