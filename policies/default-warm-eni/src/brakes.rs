@@ -64,7 +64,10 @@ impl<'a> Brakes<'a> {
             })
             .map_or(0, |outcome| outcome.at.saturating_add(SHORTAGE))
         };
-        retry.max(shortage).max(view.snapshot.ec2.throttled_until)
+        // A shortage that a new ENI met in every subnet stops all growth.
+        let attach = self.subnet(view, targets).err().unwrap_or(0);
+        let throttled = view.snapshot.ec2.throttled_until;
+        retry.max(shortage).max(attach).max(throttled)
     }
 
     pub(crate) fn allowance(&self, eni: EniView<'_>) -> Allowance {

@@ -135,6 +135,9 @@ fn one_card(
     let verdict = match blocked {
         Some(why) => why,
         None if grows => "the pool is low and grows".into(),
+        None if targets.strict && targets.is_low(&sums) => {
+            "the pool is low, and a cordoned node does not grow".into()
+        }
         None => {
             let found = shrink::plan(view, targets, &mut pool, draft, &mut budgets.release, memo);
             return format!("{start}; {}: {found}", targets.in_words());

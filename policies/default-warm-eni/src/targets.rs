@@ -275,8 +275,8 @@ impl Targets {
             (false, true) => self.surplus_addresses(sums),
             (true, false) if self.strict => sums.free_prefixes - self.warm_prefix,
             (true, false) => (sums.free_prefixes - self.warm_prefix)
-                // With a target of nothing the last available address stays (see `is_low`).
-                .min((sums.available - 1).div_euclid(self.per_block)),
+                // The pool is not low afterwards, not even with a target of nothing or pods that wait.
+                .min((sums.available - self.warm_addresses().max(1)).div_euclid(self.per_block)),
             // Upstream takes addresses for prefixes here: what is not used never rests.
             (true, true) if self.strict && self.card > 0 => self.surplus_addresses(sums),
             (true, true) => sums
