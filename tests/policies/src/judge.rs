@@ -153,9 +153,7 @@ impl Case<'_> {
             let allowed = self.rules.too_low(card) || pods_short;
             let cordon = self.rules.cordon_stops() && !pods_short;
             if !allowed || stopped || cordon {
-                self.complain(format!(
-                    "{request:?}: nothing may be asked for now ({now:?})"
-                ));
+                self.complain(format!("{request:?}: growth must rest ({now:?})"));
                 return;
             }
             if self.rules.mode == Mode::Strict && (retried || card.enis.iter().any(|e| e.touched)) {
