@@ -292,6 +292,8 @@ impl Node {
                     0
                 },
                 in_flight: eni.growing,
+                in_flight_unit: eni.growing_unit,
+                busy: eni.busy(),
                 keep: eni_keep(self, eni, now),
                 first_block: blocks.base.len() as u32,
                 block_count: eni.blocks.len() as u32,
@@ -328,6 +330,8 @@ impl Node {
                 card: call.card,
                 since: call.since,
                 in_flight: call.blocks,
+                in_flight_unit: call.unit,
+                busy: true,
                 keep: Some(crate::snapshot::KeepReason::InFlight),
                 first_block: blocks.base.len() as u32,
                 ..SnapshotEni::default()

@@ -139,6 +139,8 @@ pub struct SnapshotEni {
     pub since: Millis,
     pub free_slots: u32,
     pub in_flight: u32,
+    pub in_flight_unit: Unit,
+    pub busy: bool,
     pub keep: Option<KeepReason>,
     pub first_block: u32,
     pub block_count: u32,

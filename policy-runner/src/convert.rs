@@ -123,6 +123,8 @@ fn eni(from: &SnapshotEni) -> wit::Eni {
         since: from.since,
         free_slots: from.free_slots,
         in_flight: from.in_flight,
+        in_flight_unit: unit(from.in_flight_unit),
+        busy: from.busy,
         keep: from.keep.map(keep),
         first_block: from.first_block,
         block_count: from.block_count,

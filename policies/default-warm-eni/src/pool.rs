@@ -43,7 +43,7 @@ impl Line<'_> {
                 .saturating_sub(eni.block_count.saturating_add(eni.in_flight)),
             EniState::Detaching => 0,
         };
-        let is_under_way = eni.in_flight > 0 || eni.state == EniState::Attaching;
+        let is_under_way = eni.busy || eni.state == EniState::Attaching;
         let is_kept_empty = targets.custom_networking && eni.role == Role::Primary;
         let takes_blocks = matches!(eni.role, Role::Primary | Role::Secondary);
         is_under_way && room > 0 && takes_blocks && !eni.excluded && !is_kept_empty

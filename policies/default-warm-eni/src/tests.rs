@@ -484,6 +484,7 @@ fn an_eni_whose_call_is_under_way_is_waited_for_before_another_one_is_attached()
     let mut snapshot = pool.snapshot();
     snapshot.demand.waiting = alloc::vec![100; 40];
     snapshot.enis[0].in_flight = 1;
+    snapshot.enis[0].busy = true;
     snapshot.enis[0].free_slots = 7;
     assert!(decide(&View::new(&snapshot)).actions.is_empty());
     snapshot.enis[0].free_slots = 0;

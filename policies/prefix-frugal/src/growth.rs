@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use onsen_policy_sdk::outcomes::{is_growth, is_shortage, retry_at};
 use onsen_policy_sdk::{AttachEni, Draft, SECOND, Unit, View, counted};
 
-use crate::pool::{ASKED_FOR_SINGLES, Line, Offer, Pool};
+use crate::pool::{Line, Offer, Pool};
 use crate::settings::Settings;
 use crate::shrink::SLACK;
 
@@ -36,19 +36,12 @@ pub(crate) fn plan(
     }
     let mut budget = ec2.grow_budget;
     while budget > 0 && pool.missing() > 0 {
-        // What is on its way is counted in one unit: a decision asks for singles or for prefixes.
-        if draft.is_empty() && a_few(settings, pool, draft) {
-            draft.remember([ASKED_FOR_SINGLES].into());
-            break;
-        }
-        if prefixes(settings, pool, draft) || attach(view, settings, pool, draft, true) {
-            draft.remember(Vec::new());
-        } else if draft.is_empty()
-            && (addresses(pool, draft) || attach(view, settings, pool, draft, false))
-        {
-            draft.remember([ASKED_FOR_SINGLES].into());
-            break;
-        } else {
+        let grew = a_few(settings, pool, draft)
+            || prefixes(settings, pool, draft)
+            || attach(view, settings, pool, draft, true)
+            || addresses(pool, draft)
+            || attach(view, settings, pool, draft, false);
+        if !grew {
             break;
         }
         budget -= 1;

@@ -64,7 +64,6 @@ pub fn decide(view: &View<'_>) -> Decision {
     let settings = Settings::read(view);
     let mut pool = Pool::measure(view, &settings);
     let found = pool.in_words();
-    draft.remember(view.snapshot.memo.clone());
     draft.pressure(pool.pressure());
     let verdict = if pool.missing() > 0 {
         growth::plan(view, &settings, &mut pool, &mut draft)

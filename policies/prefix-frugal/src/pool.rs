@@ -104,7 +104,7 @@ impl<'a> Pool<'a> {
                     EniState::Ready | EniState::Detaching => prefixes.free + singles.free,
                 };
             }
-            let each = match coming_unit(view) {
+            let each = match eni.eni.in_flight_unit {
                 Unit::Prefix => settings.per_prefix,
                 Unit::Address => 1,
             };
@@ -174,18 +174,6 @@ impl<'a> Pool<'a> {
         )
     }
 }
-
-/// What the last growth asked for: the snapshot counts blocks on their way, whatever they are.
-fn coming_unit(view: &View<'_>) -> Unit {
-    match view.snapshot.memo.first() {
-        Some(&ASKED_FOR_SINGLES) => Unit::Address,
-        _ if view.snapshot.limits.prefixes => Unit::Prefix,
-        _ => Unit::Address,
-    }
-}
-
-/// The memo after growth by single addresses; empty after growth by prefixes.
-pub(crate) const ASKED_FOR_SINGLES: u8 = 1;
 
 fn offer(view: &View<'_>, index: usize) -> Offer {
     let snapshot = view.snapshot;

@@ -250,6 +250,8 @@ impl Pool {
                 since: eni.since,
                 free_slots: self.slots - eni.blocks.len() as u32,
                 in_flight: 0,
+                in_flight_unit: self.unit,
+                busy: false,
                 keep: self.keep(place),
                 first_block: blocks.base.len() as u32,
                 block_count: eni.blocks.len() as u32,

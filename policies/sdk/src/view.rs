@@ -106,7 +106,7 @@ impl<'a> EniView<'a> {
         self.eni.state == EniState::Ready
             && self.eni.role != Role::Trunk
             && self.eni.free_slots > 0
-            && self.eni.in_flight == 0
+            && !self.eni.busy
             && !self.eni.excluded
     }
 

@@ -112,6 +112,8 @@ fn eni(from: wit::Eni) -> SnapshotEni {
         since: from.since,
         free_slots: from.free_slots,
         in_flight: from.in_flight,
+        in_flight_unit: from.in_flight_unit.into(),
+        busy: from.busy,
         keep: from.keep.map(KeepReason::from),
         first_block: from.first_block,
         block_count: from.block_count,

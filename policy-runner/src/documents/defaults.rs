@@ -279,7 +279,7 @@ impl EniReader {
             usable: phase == EniPhase::Ready
                 && !from.excluded
                 && matches!(role, Role::Primary | Role::Secondary),
-            busy: phase != EniPhase::Ready || from.in_flight > 0,
+            busy: phase != EniPhase::Ready || from.in_flight > 0 || from.busy == Some(true),
         };
         let before = self.on_card.entry(from.card).or_insert(0);
         let device_index = *before;
@@ -317,6 +317,8 @@ impl EniReader {
             since,
             free_slots: from.free_slots.unwrap_or(free_slots),
             in_flight: from.in_flight,
+            in_flight_unit: from.in_flight_unit.map_or(self.unit, Unit::from),
+            busy: from.busy.unwrap_or(owner.busy),
             keep,
             first_block: first as u32,
             block_count: blocks.len() as u32,

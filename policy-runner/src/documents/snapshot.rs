@@ -107,6 +107,10 @@ pub(super) struct EniDocument {
     pub(super) free_slots: Option<u32>,
     /// Left out: 0.
     pub(super) in_flight: u32,
+    /// Left out: the snapshot's unit.
+    pub(super) in_flight_unit: Option<UnitWord>,
+    /// Left out: true when blocks are in flight or the ENI is not ready.
+    pub(super) busy: Option<bool>,
     /// Left out: follows from role, state, blocks and age. `null`: the host would let it go.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[expect(clippy::option_option, reason = "left out and `null` differ")]
@@ -294,6 +298,8 @@ fn eni(snapshot: &Snapshot, from: &SnapshotEni) -> EniDocument {
         since: Some(Time::At(from.since)),
         free_slots: Some(from.free_slots),
         in_flight: from.in_flight,
+        in_flight_unit: Some(from.in_flight_unit.into()),
+        busy: Some(from.busy),
         keep: Some(from.keep.map(KeepWord::from)),
         blocks: places
             .filter_map(|place| block(snapshot, place as usize))

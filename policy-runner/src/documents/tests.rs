@@ -231,12 +231,13 @@ fn eni() -> impl Strategy<Value = SnapshotEni> {
             KeepReason::InFlight,
             KeepReason::Unconfirmed,
         ])),
-        any::<bool>(),
+        any::<[bool; 2]>(),
+        unit(),
     );
     let numbers = any::<[Number; 4]>();
     (words, numbers, any::<u64>()).prop_map(
         |(
-            (id, role, phase, keep, excluded),
+            (id, role, phase, keep, [excluded, busy], in_flight_unit),
             [device_index, card, free_slots, in_flight],
             since,
         )| {
@@ -250,6 +251,8 @@ fn eni() -> impl Strategy<Value = SnapshotEni> {
                 card,
                 free_slots,
                 in_flight,
+                in_flight_unit,
+                busy,
                 since,
                 ..SnapshotEni::default()
             }

@@ -132,6 +132,8 @@ impl Toy {
                 since: eni.since,
                 free_slots: self.free_slots(eni),
                 in_flight: eni.in_flight,
+                in_flight_unit: self.node.unit,
+                busy: eni.in_flight > 0 || eni.phase != EniPhase::Ready,
                 keep: self.keep(eni),
                 first_block,
                 block_count: eni.blocks.len() as u32,
