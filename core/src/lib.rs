@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod answer;
 mod budget;
 mod check;
 pub mod cidr;
@@ -25,6 +26,7 @@ mod outcome;
 mod policy;
 mod pool;
 pub mod proposal;
+pub mod recover;
 pub mod snapshot;
 pub mod status;
 pub mod time;

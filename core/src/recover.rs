@@ -1,0 +1,118 @@
+//! Who holds which address when the daemon starts: the checkpoint held against the node's own links.
+//!
+//! In: the checkpoint as it was found, and what the kernel has for pods. Out: allocations, and which
+//! of their sandboxes are gone.
+//! Must hold: an address that the kernel still leads to a pod is never taken for free, whatever
+//! became of the checkpoint.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::effect::{Allocation, Saved};
+use crate::ids::{PodName, SandboxKey};
+use crate::time::Millis;
+
+const RECOVERED: &str = "recovered-";
+
+/// The key of a sandbox of which only the host's link is known.
+pub fn key_of_link(link: &str) -> SandboxKey {
+    SandboxKey {
+        network: "aws-cni".into(),
+        container: format!("{RECOVERED}{link}"),
+        interface: "eth0".into(),
+    }
+}
+
+/// The link by which a sandbox is known of which nothing else is.
+pub fn link_of_key(key: &SandboxKey) -> Option<&str> {
+    key.container.strip_prefix(RECOVERED)
+}
+
+/// What the checkpoint's file held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is none: a fresh node, or somebody removed it.
+    Nothing,
+    /// All of it.
+    Whole(Saved),
+    /// It cannot be trusted; the text says why.
+    Bad(String),
+}
+
+/// What the kernel has for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodLink {
+    /// The pod's address.
+    pub address: IpAddr,
+    /// The link that leads to it; absent when only rules are left of the pod.
+    pub link: Option<String>,
+}
+
+/// What the node starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// All that is or was held.
+    pub saved: Saved,
+    /// Whose sandboxes are no longer on the node.
+    pub gone: BTreeSet<SandboxKey>,
+    /// Addresses of pods that left rules and nothing else: nobody holds them.
+    pub stale: BTreeSet<IpAddr>,
+    /// True when allocations were added that the checkpoint did not have.
+    pub rebuilt: bool,
+    /// For people.
+    pub remarks: Vec<String>,
+}
+
+/// Holds the checkpoint against the kernel. `pods` is what the kernel has for pods; `is_here` says
+/// whether a sandbox's link is on the node, and takes what it cannot tell for here.
+pub fn recover(
+    found: Found,
+    pods: &[PodLink],
+    is_here: impl Fn(&Allocation) -> bool,
+    now: Millis,
+) -> Recovered {
+    let mut recovered = Recovered::default();
+    match found {
+        Found::Whole(saved) => recovered.saved = saved,
+        Found::Bad(why) => recovered
+            .remarks
+            .push(format!("the checkpoint cannot be trusted: {why}")),
+        Found::Nothing => {}
+    }
+    for allocation in &recovered.saved.allocations {
+        if !is_here(allocation) {
+            recovered.gone.insert(allocation.key.clone());
+        }
+    }
+    let mut held: BTreeSet<IpAddr> = (recovered.saved.allocations.iter())
+        .map(|allocation| allocation.address)
+        .collect();
+    for pod in pods {
+        if !held.insert(pod.address) {
+            continue;
+        }
+        let Some(link) = &pod.link else {
+            recovered.stale.insert(pod.address);
+            continue;
+        };
+        recovered.rebuilt = true;
+        recovered.remarks.push(format!(
+            "{link} leads to a pod with {} that is not in the checkpoint: the address is kept until the pod is deleted",
+            pod.address
+        ));
+        recovered.saved.allocations.push(Allocation {
+            key: key_of_link(link),
+            address: pod.address,
+            pod: PodName::default(),
+            since: now,
+        });
+    }
+    recovered
+        .saved
+        .allocations
+        .sort_by(|a, b| a.key.cmp(&b.key));
+    recovered
+}
