@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -77,6 +77,11 @@ const RULES: [Rule; 17] = [
     Rule {
         package: "onsen-cni",
         ours: &["onsen-wiring", "onsen-net", "onsen-rpc"],
+        never: &["onsen-core", "wasmtime", AWS],
+    },
+    Rule {
+        package: "onsen-image",
+        ours: &["onsen-rpc"],
         never: &["onsen-core", "wasmtime", AWS],
     },
     Rule {
