@@ -86,10 +86,11 @@ pub async fn check(question: &Question) -> Result<(), Unhealthy> {
                 "no answer within {within:?}"
             )))
         });
-    match reply.map_err(Unhealthy::Call)?.into_inner().status() {
-        ServingStatus::Serving => Ok(()),
-        other => Err(Unhealthy::NotServing(other.as_str_name())),
+    let status = reply.map_err(Unhealthy::Call)?.into_inner().status();
+    if status == ServingStatus::Serving {
+        return Ok(());
     }
+    Err(Unhealthy::NotServing(status.as_str_name()))
 }
 
 async fn connect(question: &Question) -> Result<Channel, Unhealthy> {

@@ -57,13 +57,13 @@ pub fn write_text(path: &Path, text: &str) -> Result<(), InstallError> {
 fn write(
     path: &Path,
     permissions: Permissions,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
+    put: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), InstallError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let fresh = PathBuf::from(name);
     let mut file = File::create(&fresh).map_err(failed("create", &fresh))?;
-    let written = fill(&mut file)
+    let written = put(&mut file)
         .and_then(|()| file.set_permissions(permissions))
         .and_then(|()| file.sync_all());
     if let Err(error) = written {

@@ -17,6 +17,7 @@ pub mod conflist;
 pub mod health;
 pub mod imds;
 pub mod install;
+pub mod iptables;
 pub mod settings;
 pub mod sysctl;
 

@@ -129,15 +129,13 @@ fn mtu(var: Var<'_>, name: &str, default: u32, wrong: &mut Vec<String>) -> u32 {
     let Some(text) = var(name).filter(|text| !text.is_empty()) else {
         return default;
     };
-    match text.trim().parse() {
-        Ok(mtu @ 576..=9001) => mtu,
-        _ => {
-            wrong.push(format!(
-                "{name}={text:?}: expected a whole number from 576 to 9001"
-            ));
-            default
-        }
+    if let Ok(mtu @ 576..=9001) = text.trim().parse() {
+        return mtu;
     }
+    wrong.push(format!(
+        "{name}={text:?}: expected a whole number from 576 to 9001"
+    ));
+    default
 }
 
 #[cfg(test)]

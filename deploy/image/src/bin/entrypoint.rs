@@ -5,6 +5,7 @@
 //! Must hold: a node is called ready only by a daemon that serves; a signal to stop reaches the
 //! daemon; children that lost their parent are buried.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -18,7 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use onsen_image::health::{self, Question};
 use onsen_image::settings::Entrypoint;
-use onsen_image::{chain, conflist, install};
+use onsen_image::{chain, conflist, install, iptables};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Between two questions whether the daemon serves. It has no end: the liveness probe has one.
@@ -60,8 +61,12 @@ async fn supervise(settings: &Entrypoint, daemon: &Path, list: &str) -> Result<u
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut child_ended = signal(SignalKind::child())?;
-    let daemon = Command::new(daemon)
-        .args(std::env::args_os().skip(1))
+    let mut command = Command::new(daemon);
+    command.args(std::env::args_os().skip(1));
+    if let Some(path) = path(daemon)? {
+        command.env("PATH", path);
+    }
+    let daemon = command
         .spawn()
         .map_err(|error| format!("cannot start {}: {error}", daemon.display()))?;
     let mut announcing = pin!(announce(settings, list));
@@ -81,6 +86,16 @@ async fn supervise(settings: &Entrypoint, daemon: &Path, list: &str) -> Result<u
             }
         }
     }
+}
+
+/// Where the daemon finds programs, with the node's kind of iptables first.
+fn path(daemon: &Path) -> Result<Option<OsString>, Failure> {
+    let Some(kind) = iptables::folder(&daemon.with_file_name("iptables")) else {
+        return Ok(None);
+    };
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(kind).chain(std::env::split_paths(&others));
+    Ok(Some(std::env::join_paths(all)?))
 }
 
 /// Waits until the daemon serves, then writes the CNI configuration.
