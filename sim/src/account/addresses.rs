@@ -212,7 +212,7 @@ impl Account {
         Ok(Picked { all, new, moved })
     }
 
-    fn take_away(&mut self, now_ms: u64, eni_id: &str, blocks: &[Cidr]) {
+    pub(super) fn take_away(&mut self, now_ms: u64, eni_id: &str, blocks: &[Cidr]) {
         let Some(subnet_id) = self.enis.get(eni_id).map(|it| it.subnet_id.clone()) else {
             return;
         };

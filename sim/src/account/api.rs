@@ -223,8 +223,29 @@ pub struct Answer {
     pub latency_ms: u64,
     /// What EC2 says.
     pub result: Result<Reply, super::ApiError>,
-    /// The caller never hears `result`: the connection breaks after `latency_ms`.
+    /// The caller gets no usable answer, though EC2 has given `result`: see `spoilt` for what arrives.
     pub lost: bool,
+    /// What arrives instead of the reply when `lost`.
+    pub spoilt: Option<Spoilt>,
+}
+
+/// What arrives instead of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoilt {
+    /// Nothing: the connection breaks after the latency.
+    Broken,
+    /// The first half of the document, as if that were all.
+    Truncated,
+    /// The first half of the body; then the connection breaks.
+    Short,
+    /// A document of another action.
+    WrongRoot,
+    /// HTTP 502 with a page for people.
+    Html,
+    /// An error document under HTTP 200.
+    ErrorBody,
+    /// Noise under HTTP 200.
+    Garbage,
 }
 
 /// What a successful call says.

@@ -114,6 +114,7 @@ impl Account {
             queued: 0,
             outbox: Vec::new(),
             rng,
+            added_cidrs: Vec::new(),
             config,
         };
         for node in account.config.nodes.clone() {

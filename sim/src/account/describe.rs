@@ -20,16 +20,18 @@ impl Account {
         &mut self,
         now_ms: u64,
         request: &Describe,
+        stale_ms: u64,
+        cut: bool,
     ) -> Result<Reply, ApiError> {
         let lag = latency::draw(&mut self.rng, latency::READ_LAG, self.config.read_lag_scale);
-        let lag = lag.min(OLDEST_READ_MS);
+        let lag = lag.max(stale_ms).min(OLDEST_READ_MS);
         let seen: Vec<Eni> = self
             .history
             .values()
             .filter_map(|it| it.at(now_ms.saturating_sub(lag)))
             .cloned()
             .collect();
-        let page = list(
+        let mut page = list(
             now_ms,
             request,
             seen,
@@ -38,6 +40,10 @@ impl Account {
             |it, name| self.eni_values(it, name),
             ApiError::no_eni,
         )?;
+        if cut && request.ids.is_empty() {
+            let first = request.next_token.is_none();
+            page = cut_short(now_ms, page, first, |it| &it.id);
+        }
         Ok(Reply::Enis(page))
     }
 
@@ -337,6 +343,17 @@ fn list<T: Clone>(
         items: all,
         next_token,
     })
+}
+
+/// A page as short as EC2 may make it: nothing on the first one, then one object each.
+fn cut_short<T>(now_ms: u64, mut page: Page<T>, first: bool, id: impl Fn(&T) -> &String) -> Page<T> {
+    let most = usize::from(!first);
+    if page.items.len() > most {
+        page.items.truncate(most);
+        let last = page.items.last().map_or("", |it| id(it));
+        page.next_token = Some(write_token(now_ms, last));
+    }
+    page
 }
 
 fn write_token(now_ms: u64, last: &str) -> String {

@@ -86,6 +86,37 @@ impl ApiError {
         }
     }
 
+    pub(super) fn unavailable() -> Self {
+        Self {
+            code: "Unavailable",
+            status: 503,
+            message: "The service is unavailable. Please try again shortly.".to_owned(),
+        }
+    }
+
+    pub(super) fn index_taken(instance_id: &str, device_index: u32) -> Self {
+        Self::invalid_value(format!(
+            "Instance '{instance_id}' already has an interface attached at device index '{device_index}'."
+        ))
+    }
+
+    pub(super) fn too_many_enis(attached: usize, kind: &str) -> Self {
+        let message = format!("Interface count {} exceeds the limit for {kind}", attached + 1);
+        Self::refused("AttachmentLimitExceeded", message)
+    }
+
+    pub(super) fn in_use(eni_id: &str) -> Self {
+        Self::invalid_value(format!(
+            "Network interface '{eni_id}' is currently in use."
+        ))
+    }
+
+    pub(super) fn not_detachable() -> Self {
+        let message =
+            "The network interface at device index 0 and networkCard index 0 cannot be detached.";
+        Self::refused("OperationNotPermitted", message)
+    }
+
     pub(super) fn denied(account: &str, action: &str) -> Self {
         let message = format!(
             "You are not authorized to perform this operation. User: arn:aws:sts::{account}:assumed-role/onsen-node \

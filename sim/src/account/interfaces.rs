@@ -18,6 +18,15 @@ const TOKEN_LIFETIME_MS: u64 = 24 * 3_600_000;
 const MAX_TAGS: usize = 50;
 const MAX_GROUPS: usize = 5;
 
+/// How much later than usual what follows from an attach comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lateness {
+    /// The device; never at the largest number.
+    pub(super) device_ms: u64,
+    /// The state `attached`.
+    pub(super) attached_ms: u64,
+}
+
 impl Account {
     pub(super) fn create(&mut self, now_ms: u64, request: &CreateEni) -> Result<Reply, ApiError> {
         self.tokens
@@ -161,7 +170,11 @@ impl Account {
                 subnet.release(block);
             }
         }
-        let gone_ms = now_ms + self.draw(latency::IMDS_REMOVED);
+        let ghost = self.strikes_imds(now_ms, super::FaultName::ImdsGhostEni, None);
+        let gone_ms = match ghost {
+            Some(_) => u64::MAX,
+            None => now_ms + self.draw(latency::IMDS_REMOVED),
+        };
         let imds = ImdsTimes {
             listed: gone_ms,
             blocks: gone_ms,
@@ -171,14 +184,14 @@ impl Account {
         self.history.retain(|_, it| !it.is_over(now_ms));
     }
 
-    /// `slot` is the network card and the device index on it; the device comes `late_ms` later than usual.
+    /// `slot` is the network card and the device index on it.
     pub(super) fn attach(
         &mut self,
         now_ms: u64,
         eni_id: &str,
         instance_id: &str,
         slot: (u32, u32),
-        late_ms: u64,
+        lateness: Lateness,
     ) -> Result<Reply, ApiError> {
         let (network_card, device_index) = slot;
         let eni = self.eni(eni_id)?;
@@ -224,17 +237,10 @@ impl Account {
             .map(|it| it.device_index)
             .collect();
         if taken.contains(&device_index) {
-            return Err(ApiError::invalid_value(format!(
-                "Instance '{instance_id}' already has an interface attached at device index '{device_index}'."
-            )));
+            return Err(ApiError::index_taken(instance_id, device_index));
         }
         if taken.len() >= kind.enis_per_card as usize {
-            let message = format!(
-                "Interface count {} exceeds the limit for {}",
-                taken.len() + 1,
-                kind.name
-            );
-            return Err(ApiError::refused("AttachmentLimitExceeded", message));
+            return Err(ApiError::too_many_enis(taken.len(), &kind.name));
         }
         if eni.slots_used() > kind.ipv4_per_eni as usize {
             return Err(ApiError::too_many_addresses());
@@ -258,17 +264,18 @@ impl Account {
         });
         let usual_ms = now_ms + self.draw(latency::DEVICE_APPEARS);
         // A late device does not hold up the attachment: EC2 does not know.
-        let attached_ms = usual_ms + self.draw(latency::ATTACHED_AFTER_DEVICE);
-        let device_ms = usual_ms.saturating_add(late_ms);
+        let attached_ms = (usual_ms + self.draw(latency::ATTACHED_AFTER_DEVICE))
+            .saturating_add(lateness.attached_ms);
+        let device_ms = usual_ms.saturating_add(lateness.device_ms);
         let eni_id = eni_id.to_owned();
         let attachment_id_again = attachment_id.clone();
-        self.schedule(
-            device_ms,
-            Due::DeviceAppears {
+        if device_ms < u64::MAX {
+            let appears = Due::DeviceAppears {
                 eni_id: eni_id.clone(),
                 attachment_id: attachment_id.clone(),
-            },
-        );
+            };
+            self.schedule(device_ms, appears);
+        }
         self.schedule(
             attached_ms,
             Due::Attached {
@@ -282,7 +289,13 @@ impl Account {
         })
     }
 
-    pub(super) fn detach(&mut self, now_ms: u64, attachment_id: &str) -> Result<Reply, ApiError> {
+    /// All comes `late_ms` later than usual.
+    pub(super) fn detach(
+        &mut self,
+        now_ms: u64,
+        attachment_id: &str,
+        late_ms: u64,
+    ) -> Result<Reply, ApiError> {
         let (eni_id, attachment) = self
             .enis
             .values()
@@ -294,8 +307,7 @@ impl Account {
             })
             .ok_or_else(|| ApiError::no_attachment(attachment_id))?;
         if (attachment.network_card, attachment.device_index) == (0, 0) {
-            let message = "The network interface at device index 0 and networkCard index 0 cannot be detached.";
-            return Err(ApiError::refused("OperationNotPermitted", message));
+            return Err(ApiError::not_detachable());
         }
         if attachment.status == AttachmentStatus::Detaching {
             return Err(ApiError::incorrect_state(format_args!(
@@ -307,7 +319,7 @@ impl Account {
                 attachment.status = AttachmentStatus::Detaching;
             }
         });
-        let device_ms = now_ms + self.draw(latency::DEVICE_VANISHES);
+        let device_ms = (now_ms + late_ms) + self.draw(latency::DEVICE_VANISHES);
         let detached_ms = device_ms + self.draw(latency::DETACHED_AFTER_DEVICE);
         self.schedule(
             device_ms,
@@ -327,9 +339,7 @@ impl Account {
 
     pub(super) fn delete(&mut self, now_ms: u64, eni_id: &str) -> Result<Reply, ApiError> {
         if self.eni(eni_id)?.attachment.is_some() {
-            return Err(ApiError::invalid_value(format!(
-                "Network interface '{eni_id}' is currently in use."
-            )));
+            return Err(ApiError::in_use(eni_id));
         }
         self.remove_eni(now_ms, eni_id);
         Ok(Reply::Done)

@@ -10,6 +10,7 @@
 
 mod addresses;
 mod api;
+mod behind;
 mod cidr;
 mod config;
 mod describe;
@@ -34,14 +35,14 @@ use serde::Serialize;
 
 pub use api::{
     Answer, Call, CreateEni, Describe, EniChange, InstanceView, Operation, Page, Reply, Request,
-    SubnetView, Wanted,
+    Spoilt, SubnetView, Wanted,
 };
 pub use cidr::{BadCidr, Cidr};
 pub use config::{Config, ConfigError, NodeConfig, SubnetConfig};
 pub use eni::{Attachment, AttachmentStatus, Eni, EniStatus};
 pub use error::ApiError;
-pub use fault::{ActiveFault, Fault, FaultName};
-pub use imds::ImdsView;
+pub use fault::{ActiveFault, Fault, FaultName, Stage};
+pub use imds::{ImdsTrouble, ImdsView};
 pub use subnet::PREFIX_LEN;
 pub use time::{iso8601, iso8601_ms};
 pub use timeline::FabricEvent;
@@ -50,6 +51,7 @@ pub use types::InstanceType;
 use crate::rng::Rng;
 use eni::History;
 use fault::Faults;
+use interfaces::Lateness;
 use latency::Spread;
 
 use subnet::Subnet;
@@ -89,6 +91,8 @@ pub struct Count {
 #[derive(Debug, Clone)]
 pub struct Account {
     config: Config,
+    /// Ranges that the VPC got since.
+    added_cidrs: Vec<Cidr>,
     id: String,
     vpc_id: String,
     /// Id and name; the first is the VPC's default group, the second the nodes'.
@@ -118,15 +122,26 @@ impl Account {
         self.tick(now_ms);
         let operation = call.request.operation();
         let mut latency_ms = self.draw(latency::reply(operation));
+        let hangs = self.strikes(now_ms, call, FaultName::Hang);
+        if hangs.is_some() || self.strikes(now_ms, call, FaultName::RequestLost).is_some() {
+            // EC2 has never seen it.
+            return Answer {
+                request_id: uuid(&mut self.rng),
+                latency_ms: hangs.unwrap_or(latency_ms),
+                result: Err(ApiError::unavailable()),
+                lost: true,
+                spoilt: Some(Spoilt::Broken),
+            };
+        }
         let result = self.outcome(now_ms, call, latency_ms);
         let count = self
             .counts
             .entry((call.node.clone(), operation))
             .or_default();
-        let mut lost = false;
+        let mut spoilt = None;
         if result.is_ok() {
             count.accepted += 1;
-            lost = self.strikes(now_ms, call, FaultName::ReplyLost).is_some();
+            spoilt = self.spoilt(now_ms, call);
             let slower = self.strikes(now_ms, call, FaultName::SlowReply);
             latency_ms = latency_ms.saturating_add(slower.unwrap_or(0));
         } else {
@@ -134,18 +149,50 @@ impl Account {
             count.refused += 1;
             latency_ms /= 2;
         }
-        let request_id = uuid(&mut self.rng);
         Answer {
-            request_id,
+            request_id: uuid(&mut self.rng),
             latency_ms,
             result,
-            lost,
+            lost: spoilt.is_some(),
+            spoilt,
         }
     }
 
-    /// Switches a fault on.
-    pub fn inject(&mut self, now_ms: u64, fault: Fault) {
+    /// What arrives instead of the reply to a call that has taken effect.
+    fn spoilt(&mut self, now_ms: u64, call: &Call) -> Option<Spoilt> {
+        use FaultName as F;
+        let ways = [
+            (F::ReplyLost, Spoilt::Broken),
+            (F::TruncatedXml, Spoilt::Truncated),
+            (F::ShortBody, Spoilt::Short),
+            (F::WrongRoot, Spoilt::WrongRoot),
+            (F::Html502, Spoilt::Html),
+            (F::ErrorBodyWith200, Spoilt::ErrorBody),
+            (F::Garbage, Spoilt::Garbage),
+        ];
+        ways.into_iter()
+            .find_map(|(name, spoilt)| self.strikes(now_ms, call, name).map(|_| spoilt))
+    }
+
+    /// Switches a fault on. One that acts behind everybody's back has acted when this returns; it strikes
+    /// only when there is something for it to act on.
+    pub fn inject(&mut self, now_ms: u64, mut fault: Fault) {
+        self.tick(now_ms);
+        let behind = fault.name.stage() == Stage::BehindBack;
+        let times = fault.count.unwrap_or(1);
+        if behind {
+            fault.count = Some(times);
+        }
+        let (name, node) = (fault.name, fault.node.clone());
         self.faults.add(now_ms, fault);
+        if behind {
+            for _ in 0..times {
+                if self.happens_behind_backs(now_ms, name, node.as_deref()) {
+                    let node = node.as_deref();
+                    self.faults.strike(now_ms, name, None, node, &mut self.rng);
+                }
+            }
+        }
     }
 
     /// Switches all faults off.
@@ -225,23 +272,34 @@ impl Account {
     }
 
     fn outcome(&mut self, now_ms: u64, call: &Call, latency_ms: u64) -> Result<Reply, ApiError> {
+        use FaultName as F;
+        if self.strikes(now_ms, call, F::CredentialsExpired).is_some() {
+            return Err(ApiError::auth_failure());
+        }
         let within_limit = self.buckets.take(now_ms, &call.request);
-        if !within_limit || self.strikes(now_ms, call, FaultName::Throttle).is_some() {
+        if !within_limit || self.strikes(now_ms, call, F::Throttle).is_some() {
             return Err(ApiError::throttled());
         }
-        if self.strikes(now_ms, call, FaultName::Denied).is_some() {
+        if self.strikes(now_ms, call, F::Throttle400).is_some() {
+            let status = 400;
+            return Err(ApiError {
+                status,
+                ..ApiError::throttled()
+            });
+        }
+        if self.strikes(now_ms, call, F::Denied).is_some() {
             return Err(ApiError::denied(&self.id, call.request.operation().name()));
         }
-        if self
-            .strikes(now_ms, call, FaultName::InternalError)
-            .is_some()
-        {
+        if self.strikes(now_ms, call, F::InternalError).is_some() {
             return Err(ApiError::internal());
+        }
+        if self.strikes(now_ms, call, F::Unavailable).is_some() {
+            return Err(ApiError::unavailable());
         }
         if call.dry_run {
             return Err(ApiError::dry_run());
         }
-        self.shortage(now_ms, call)?;
+        self.instead(now_ms, call)?;
         let reply = self.apply(now_ms, call, latency_ms)?;
         if self
             .strikes(now_ms, call, FaultName::InternalErrorApplied)
@@ -252,41 +310,129 @@ impl Account {
         Ok(reply)
     }
 
-    /// The faults which pretend that a subnet has nothing left.
-    fn shortage(&mut self, now_ms: u64, call: &Call) -> Result<(), ApiError> {
-        let (wanted, primary) = match &call.request {
-            Request::AssignPrivateIpAddresses { wanted, .. } => (wanted, false),
-            Request::CreateNetworkInterface(it) => (&it.wanted, true),
-            Request::AttachNetworkInterface { .. }
-            | Request::CreateTags { .. }
-            | Request::DeleteNetworkInterface { .. }
+    /// The faults by which EC2 refuses what it would grant on a better day.
+    fn instead(&mut self, now_ms: u64, call: &Call) -> Result<(), ApiError> {
+        use FaultName as F;
+        match &call.request {
+            Request::AssignPrivateIpAddresses { wanted, .. } => {
+                self.shortage(now_ms, call, wanted, false)?;
+                if self.strikes(now_ms, call, F::LimitMismatch).is_some() {
+                    return Err(ApiError::too_many_addresses());
+                }
+            }
+            Request::CreateNetworkInterface(it) => {
+                self.shortage(now_ms, call, &it.wanted, true)?;
+            }
+            Request::AttachNetworkInterface {
+                eni_id,
+                instance_id,
+                device_index,
+                ..
+            } => {
+                if self.strikes(now_ms, call, F::NotFoundYet).is_some() {
+                    return Err(ApiError::no_eni(eni_id));
+                }
+                if self.strikes(now_ms, call, F::EniStolenByNeighbour).is_some() {
+                    self.remove_eni(now_ms, eni_id);
+                }
+                if self.strikes(now_ms, call, F::DuplicateDeviceIndex).is_some() {
+                    return Err(ApiError::index_taken(instance_id, *device_index));
+                }
+                if self.strikes(now_ms, call, F::AttachmentLimitEarly).is_some() {
+                    let kind = self.instances.get(instance_id).map(|it| &it.kind);
+                    return Err(ApiError::too_many_enis(
+                        kind.map_or(0, |it| it.enis_per_card as usize),
+                        kind.map_or("", |it| &it.name),
+                    ));
+                }
+            }
+            Request::ModifyNetworkInterfaceAttribute { eni_id, .. } => {
+                if self.strikes(now_ms, call, F::NotFoundYet).is_some() {
+                    return Err(ApiError::no_eni(eni_id));
+                }
+            }
+            Request::DeleteNetworkInterface { eni_id } => {
+                if self.strikes(now_ms, call, F::DeleteInUse).is_some() {
+                    return Err(ApiError::in_use(eni_id));
+                }
+            }
+            Request::DetachNetworkInterface { .. } => {
+                if self.strikes(now_ms, call, F::DetachRefused).is_some() {
+                    return Err(ApiError::not_detachable());
+                }
+            }
+            Request::CreateTags { .. }
             | Request::DescribeInstanceTypes(_)
             | Request::DescribeInstances(_)
             | Request::DescribeNetworkInterfaces(_)
             | Request::DescribeSubnets(_)
-            | Request::DetachNetworkInterface { .. }
-            | Request::ModifyNetworkInterfaceAttribute { .. }
-            | Request::UnassignPrivateIpAddresses { .. } => return Ok(()),
-        };
+            | Request::UnassignPrivateIpAddresses { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The faults which pretend that a subnet has nothing left. `primary`: a primary address is needed too.
+    fn shortage(
+        &mut self,
+        now_ms: u64,
+        call: &Call,
+        wanted: &Wanted,
+        primary: bool,
+    ) -> Result<(), ApiError> {
+        use FaultName as F;
         let prefixes = matches!(wanted, Wanted::Prefixes(_) | Wanted::PrefixCount(_));
-        if self
-            .strikes(now_ms, call, FaultName::SubnetExhausted)
-            .is_some()
-        {
+        if self.strikes(now_ms, call, F::SubnetExhausted).is_some() {
             return Err(if prefixes && !primary {
                 ApiError::no_free_prefixes()
             } else {
                 ApiError::no_free_addresses()
             });
         }
-        if prefixes
-            && self
-                .strikes(now_ms, call, FaultName::PrefixFragmented)
-                .is_some()
-        {
+        let counts = matches!(wanted, Wanted::AddressCount(_) | Wanted::PrefixCount(_));
+        if counts && self.strikes(now_ms, call, F::SubnetTooFew).is_some() {
+            return Err(ApiError::fewer_than_asked());
+        }
+        if prefixes && self.strikes(now_ms, call, F::PrefixFragmented).is_some() {
             return Err(ApiError::no_free_prefixes());
         }
         Ok(())
+    }
+
+    /// An assign, as it is asked for or less of it.
+    fn assign_some(
+        &mut self,
+        now_ms: u64,
+        call: &Call,
+        latency_ms: u64,
+        (eni_id, wanted, allow_reassignment): (&str, &Wanted, bool),
+    ) -> Result<Reply, ApiError> {
+        let mut wanted = wanted.clone();
+        if let Wanted::AddressCount(count) | Wanted::PrefixCount(count) = &mut wanted
+            && *count > 1
+            && self
+                .strikes(now_ms, call, FaultName::PartialAssign)
+                .is_some()
+        {
+            *count -= 1;
+        }
+        let times = (now_ms, now_ms + latency_ms);
+        let mut reply = self.assign(times, eni_id, &wanted, allow_reassignment)?;
+        if let Reply::Assigned {
+            addresses,
+            prefixes,
+            ..
+        } = &mut reply
+            && self
+                .strikes(now_ms, call, FaultName::AssignReturnsKnown)
+                .is_some()
+        {
+            let eni = self.eni(eni_id)?;
+            *addresses = std::iter::once(eni.primary)
+                .chain(eni.addresses.iter().copied())
+                .collect();
+            *prefixes = eni.prefixes.iter().copied().collect();
+        }
+        Ok(reply)
     }
 
     fn apply(&mut self, now_ms: u64, call: &Call, latency_ms: u64) -> Result<Reply, ApiError> {
@@ -295,11 +441,11 @@ impl Account {
                 eni_id,
                 wanted,
                 allow_reassignment,
-            } => self.assign(
-                (now_ms, now_ms + latency_ms),
-                eni_id,
-                wanted,
-                *allow_reassignment,
+            } => self.assign_some(
+                now_ms,
+                call,
+                latency_ms,
+                (eni_id, wanted, *allow_reassignment),
             ),
             Request::AttachNetworkInterface {
                 eni_id,
@@ -307,25 +453,31 @@ impl Account {
                 device_index,
                 network_card,
             } => {
-                let late = self
-                    .strikes(now_ms, call, FaultName::AttachDeviceLate)
-                    .unwrap_or(0);
-                self.attach(
-                    now_ms,
-                    eni_id,
-                    instance_id,
-                    (*network_card, *device_index),
-                    late,
-                )
+                let late = self.strikes(now_ms, call, FaultName::AttachDeviceLate);
+                let never = self.strikes(now_ms, call, FaultName::AttachDeviceNever);
+                let stuck = self.strikes(now_ms, call, FaultName::AttachStuck);
+                let lateness = Lateness {
+                    device_ms: never.map(|_| u64::MAX).or(late).unwrap_or(0),
+                    attached_ms: stuck.unwrap_or(0),
+                };
+                let slot = (*network_card, *device_index);
+                self.attach(now_ms, eni_id, instance_id, slot, lateness)
             }
             Request::CreateNetworkInterface(request) => self.create(now_ms, request),
             Request::CreateTags { resources, tags } => self.tag(now_ms, resources, tags),
             Request::DeleteNetworkInterface { eni_id } => self.delete(now_ms, eni_id),
             Request::DescribeInstanceTypes(it) => self.describe_instance_types(now_ms, it),
             Request::DescribeInstances(it) => self.describe_instances(now_ms, it),
-            Request::DescribeNetworkInterfaces(it) => self.describe_enis(now_ms, it),
+            Request::DescribeNetworkInterfaces(it) => {
+                let stale = self.strikes(now_ms, call, FaultName::StaleRead);
+                let cut = self.strikes(now_ms, call, FaultName::PartialPage).is_some();
+                self.describe_enis(now_ms, it, stale.unwrap_or(0), cut)
+            }
             Request::DescribeSubnets(it) => self.describe_subnets(now_ms, it),
-            Request::DetachNetworkInterface { attachment_id } => self.detach(now_ms, attachment_id),
+            Request::DetachNetworkInterface { attachment_id } => {
+                let stuck = self.strikes(now_ms, call, FaultName::DetachStuck);
+                self.detach(now_ms, attachment_id, stuck.unwrap_or(0))
+            }
             Request::ModifyNetworkInterfaceAttribute { eni_id, change } => {
                 self.modify(now_ms, eni_id, change)
             }
@@ -341,7 +493,7 @@ impl Account {
         self.faults.strike(
             now_ms,
             name,
-            call.request.operation(),
+            Some(call.request.operation()),
             call.node.as_deref(),
             &mut self.rng,
         )

@@ -192,6 +192,10 @@ impl Account {
                 blocks: now_ms + self.draw(spread),
                 groups: now_ms + self.draw(spread),
             };
+            let leaves = before.attachment.is_some() && after.attachment.is_none();
+            if leaves && self.strikes_imds(now_ms, super::FaultName::ImdsGhostEni, None).is_some() {
+                imds.listed = u64::MAX;
+            }
             if before.attachment.is_none() && after.attachment.is_some() {
                 // The directory first, with the primary address only; the rest follows.
                 imds.listed = now_ms + self.draw(latency::IMDS_ENI);

@@ -1,18 +1,17 @@
 //! The control socket: what the account holds, what was called, and faults to switch on. JSON over HTTP.
 //!
-//! `GET /_state`, `GET /_log`, `POST /_fault`, `DELETE /_fault`.
+//! `GET /_state`, `GET /_log`; `GET`, `POST` and `DELETE` of `/_fault` and of `/_hold`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
-use onsen_sim::account::{Account, Count, Eni, Fault};
+use onsen_sim::account::{Account, Count, Eni, Fault, FaultName};
 use serde_json::{Value, json};
 
 use crate::fabric::Drops;
-use crate::http::{Answer, body, response};
+use crate::http::{Answer, Body, body, response};
 use crate::world::World;
 
 /// Answers one request.
@@ -31,10 +30,37 @@ pub(crate) async fn handle(world: Arc<World>, request: Request<Incoming>) -> Ans
             Err(error) => answer(500, &json!({ "error": error.to_string() })),
         },
         (Method::GET, "/_log") => answer(200, &json!(world.state().log)),
+        (Method::GET, "/_fault") => {
+            let catalogue: Vec<Value> = FaultName::ALL
+                .iter()
+                .map(|it| json!({ "name": it, "stage": it.stage(), "about": it.about() }))
+                .collect();
+            let state = world.state();
+            answer(200, &json!({ "catalogue": catalogue, "on": state.account.faults() }))
+        }
+        (Method::GET, "/_hold") => answer(200, &json!(world.holds.held())),
+        (Method::POST, "/_hold") => {
+            match body(incoming)
+                .await
+                .and_then(|it| serde_json::from_slice(&it).map_err(|it| format!("not a hold: {it}")))
+            {
+                Ok(hold) => {
+                    world.holds.add(hold);
+                    answer(200, &json!({ "ok": true }))
+                }
+                Err(error) => answer(400, &json!({ "error": error })),
+            }
+        }
+        (Method::DELETE, "/_hold") => {
+            world.holds.let_go();
+            answer(200, &json!({ "ok": true }))
+        }
         (Method::POST, "/_fault") => match body(incoming).await.and_then(|it| parse(&it)) {
             Ok(fault) => {
                 tracing::info!(?fault, "a fault is switched on");
                 world.state().account.inject(world.now_ms(), fault);
+                // What happens behind everybody's back shows on the network.
+                world.wake();
                 answer(200, &json!({ "ok": true }))
             }
             Err(error) => answer(400, &json!({ "error": error })),
@@ -62,7 +88,7 @@ fn parse(body: &[u8]) -> Result<Fault, String> {
     }
 }
 
-fn answer(status: u16, value: &Value) -> Response<Full<Bytes>> {
+fn answer(status: u16, value: &Value) -> Response<Body> {
     response(status, "application/json", value)
 }
 

@@ -1,16 +1,16 @@
 //! The EC2 Query API: form-encoded POSTs in, XML out, at the model's pace.
 
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
-use onsen_sim::account::{Answer as ModelAnswer, ApiError};
+use onsen_sim::account::{Answer as ModelAnswer, ApiError, Call, Spoilt};
 
-use crate::http::{Answer, Lost, body, response};
+use crate::http::{Answer, Body, Lost, body, response};
 use crate::query::{Parameters, decode};
 use crate::reply;
 use crate::world::{LoggedCall, World};
@@ -60,15 +60,29 @@ pub(crate) async fn handle(
         Ok(decoded) => decoded,
         Err(error) => return Ok(refuse(&world, call, &error)),
     };
+    // On its own: a client that dies does not take back what it has sent.
+    let for_call = Arc::clone(&world);
+    match tokio::spawn(async move { answer(&for_call, call, &decoded).await }).await {
+        Ok(answer) => answer,
+        Err(_panicked) => Err(Lost),
+    }
+}
+
+/// Has the model answer, and says it at the model's pace.
+async fn answer(world: &World, mut call: LoggedCall, decoded: &Call) -> Answer {
+    let operation = decoded.request.operation();
+    world.holds.pass(operation, call.node.as_deref(), false).await;
+    let node = call.node.clone();
     let ModelAnswer {
         request_id,
         latency_ms,
         result,
-        lost,
+        lost: _,
+        spoilt,
     } = {
         let mut state = world.state();
         call.at_ms = world.now_ms();
-        let answer = state.account.call(call.at_ms, &decoded);
+        let answer = state.account.call(call.at_ms, decoded);
         call.request_id.clone_from(&answer.request_id);
         call.latency_ms = answer.latency_ms;
         call.lost = answer.lost;
@@ -80,27 +94,54 @@ pub(crate) async fn handle(
         answer
     };
     world.wake();
+    world.holds.pass(operation, node.as_deref(), true).await;
     tokio::time::sleep(Duration::from_millis(latency_ms)).await;
     world.settle().await;
-    if lost {
-        return Err(Lost);
-    }
-    Ok(match result {
-        Ok(it) => xml(
-            200,
-            &request_id,
-            reply::success(decoded.request.operation(), &request_id, &it),
+    let (status, document) = match result {
+        Ok(it) => (200, reply::success(operation, &request_id, &it)),
+        Err(error) => (error.status, reply::failure(&request_id, &error)),
+    };
+    spoil(spoilt, status, &request_id, document)
+}
+
+/// The reply as it arrives.
+fn spoil(spoilt: Option<Spoilt>, status: u16, request_id: &str, document: String) -> Answer {
+    let half = document.len() / 2;
+    // The documents are ASCII: any place is the boundary of a character.
+    let first_half = || document.get(..half).unwrap_or_default().to_owned();
+    Ok(match spoilt {
+        None => xml(status, request_id, document),
+        Some(Spoilt::Broken) => return Err(Lost),
+        Some(Spoilt::Truncated) => xml(200, request_id, first_half()),
+        Some(Spoilt::Short) => {
+            let mut response = xml(200, request_id, "");
+            *response.body_mut() = Body::cut(first_half().into(), document.len() as u64);
+            response
+        }
+        Some(Spoilt::WrongRoot) => {
+            let open = document.find("Response").unwrap_or(0);
+            let name = document.get(..open).and_then(|it| it.rsplit('<').next());
+            let other = match name {
+                Some(name) if !name.is_empty() => document.replace(name, "DescribeVpcs"),
+                _ => document,
+            };
+            xml(200, request_id, other)
+        }
+        Some(Spoilt::Html) => response(
+            502,
+            "text/html",
+            "<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>",
         ),
-        Err(error) => xml(
-            error.status,
-            &request_id,
-            reply::failure(&request_id, &error),
-        ),
+        Some(Spoilt::ErrorBody) => {
+            let error = ApiError::refused("InternalError", "An internal error has occurred");
+            xml(200, request_id, reply::failure(request_id, &error))
+        }
+        Some(Spoilt::Garbage) => xml(200, request_id, "\u{1}\u{fffd}<<&;%PDF-1.7 \u{7f}{]"),
     })
 }
 
 /// A refusal before the request reaches the model.
-fn refuse(world: &World, mut call: LoggedCall, error: &ApiError) -> Response<Full<Bytes>> {
+fn refuse(world: &World, mut call: LoggedCall, error: &ApiError) -> Response<Body> {
     error.code.clone_into(&mut call.result);
     log(&call);
     let response = xml(
@@ -130,7 +171,7 @@ fn log(call: &LoggedCall) {
     );
 }
 
-fn xml(status: u16, request_id: &str, document: String) -> Response<Full<Bytes>> {
+fn xml(status: u16, request_id: &str, document: impl Display) -> Response<Body> {
     let mut response = response(status, "text/xml;charset=UTF-8", document);
     if let Ok(value) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);

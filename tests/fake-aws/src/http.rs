@@ -5,9 +5,10 @@ use std::fmt::Display;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,7 +21,59 @@ use tokio::net::{TcpListener, UnixListener};
 const MAX_BODY: usize = 1 << 20;
 
 /// What a handler gives: a response in one piece, or [`Lost`].
-pub(crate) type Answer = Result<Response<Full<Bytes>>, Lost>;
+pub(crate) type Answer = Result<Response<Body>, Lost>;
+
+/// A body of one piece, which may end before its announced length.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Option<Bytes>,
+    length: u64,
+    cut: bool,
+}
+
+impl Body {
+    /// All of it.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self {
+            length: bytes.len() as u64,
+            bytes: Some(bytes),
+            cut: false,
+        }
+    }
+
+    /// The first part of a body of `length` bytes; then the connection breaks.
+    pub(crate) fn cut(bytes: Bytes, length: u64) -> Self {
+        Self {
+            bytes: Some(bytes),
+            length,
+            cut: true,
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Lost;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        Poll::Ready(match self.bytes.take().filter(|it| !it.is_empty()) {
+            Some(bytes) => Some(Ok(Frame::data(bytes))),
+            None if self.cut => Some(Err(Lost)),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length)
+    }
+}
 
 /// The connection breaks without a response.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +142,8 @@ pub(crate) fn response(
     status: u16,
     content_type: &'static str,
     body: impl Display,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+) -> Response<Body> {
+    let mut response = Response::new(Body::whole(Bytes::from(body.to_string())));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(

@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response};
-use onsen_sim::account::{Cidr, Eni, ImdsView, iso8601};
+use onsen_sim::account::{Cidr, Eni, ImdsTrouble, ImdsView, iso8601};
 use serde_json::json;
 
-use crate::http::response;
+use crate::http::{Body, response};
 use crate::world::{World, unix_ms};
 
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -28,13 +28,24 @@ const CREDENTIALS_MS: u64 = 6 * 3_600_000;
 pub(crate) type Tokens = Arc<Mutex<BTreeMap<String, (String, u64)>>>;
 
 /// Answers one request from `peer`.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     world: &World,
     tokens: &Tokens,
     peer: Ipv4Addr,
     request: &Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    let mut response = answer(world, tokens, peer, request);
+) -> Response<Body> {
+    let trouble = world.instance_at(peer).and_then(|(node, _)| {
+        let now_ms = world.now_ms();
+        world.state().account.imds_trouble(now_ms, &node)
+    });
+    let mut response = match trouble {
+        Some(ImdsTrouble::Status(status)) => error(status, "Trouble"),
+        Some(ImdsTrouble::Slow(ms)) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            answer(world, tokens, peer, request)
+        }
+        None => answer(world, tokens, peer, request),
+    };
     response
         .headers_mut()
         .insert("server", HeaderValue::from_static("EC2ws"));
@@ -47,7 +58,7 @@ fn answer(
     tokens: &Tokens,
     peer: Ipv4Addr,
     request: &Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let Some((_, instance_id)) = world.instance_at(peer) else {
         return error(404, "Not Found");
     };
@@ -105,7 +116,7 @@ fn new_token() -> std::io::Result<String> {
     Ok(text + "==")
 }
 
-fn error(status: u16, title: &str) -> Response<Full<Bytes>> {
+fn error(status: u16, title: &str) -> Response<Body> {
     let page = format!(
         "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<html xmlns=\"http://www.w3.org/1999/xhtml\">\n \
          <head><title>{status} - {title}</title></head>\n <body><h1>{status} - {title}</h1></body>\n</html>\n"
@@ -163,7 +174,10 @@ fn tree(view: &ImdsView) -> BTreeMap<String, String> {
     );
     for (eni, subnet) in &view.enis {
         let directory = meta(&format!("network/interfaces/macs/{}", eni.mac));
-        let leaves = interface(view, eni, *subnet, host(eni.primary));
+        let mut leaves = interface(view, eni, *subnet, host(eni.primary));
+        if view.missing_leaves {
+            leaves.retain(|(leaf, _)| !["local-ipv4s", "device-number"].contains(leaf));
+        }
         tree.extend(
             leaves
                 .into_iter()
@@ -193,6 +207,7 @@ fn interface(
         .attachment
         .as_ref()
         .map_or((0, 0), |it| (it.network_card, it.device_index));
+    let vpc_cidrs: Vec<String> = view.vpc_cidrs.iter().map(ToString::to_string).collect();
     let mut leaves = vec![
         ("interface-id", eni.id.clone()),
         ("device-number", index.to_string()),
@@ -205,8 +220,8 @@ fn interface(
         ("subnet-id", eni.subnet_id.clone()),
         ("subnet-ipv4-cidr-block", subnet.to_string()),
         ("vpc-id", view.vpc_id.clone()),
-        ("vpc-ipv4-cidr-block", view.vpc_cidr.to_string()),
-        ("vpc-ipv4-cidr-blocks", view.vpc_cidr.to_string()),
+        ("vpc-ipv4-cidr-block", lines(vpc_cidrs.iter().take(1).cloned().collect())),
+        ("vpc-ipv4-cidr-blocks", lines(vpc_cidrs)),
     ];
     // Clients read the one name, AWS's documents give the other; neither is there on the first card.
     if card != 0 {

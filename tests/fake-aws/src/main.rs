@@ -18,6 +18,7 @@
 mod control;
 mod ec2;
 mod fabric;
+mod hold;
 mod http;
 mod imds;
 mod query;
@@ -50,16 +51,15 @@ const HELP: &str = r#"THE TOPOLOGY, with its defaults; only `nodes` must be give
 THE CONTROL SOCKET speaks HTTP and JSON:
   GET /_state     ENIs, subnets, calls by action and node, dropped packets, faults that are on
   GET /_log       the last 1000 EC2 calls
+  GET /_fault     the catalogue of faults, and those that are on
   POST /_fault    switch a fault on; all but `name` may be left out:
                   {"name": "reply-lost", "operation": "AssignPrivateIpAddresses", "node": "node-1",
                    "count": 1, "probability": 0.5, "duration_ms": 60000, "delay_ms": 30000}
   DELETE /_fault  switch all faults off
-
-FAULTS, and when in a call's life they act:
-  throttle, denied, internal-error   before it has any effect
-  internal-error-applied, reply-lost, slow-reply (by delay_ms)   after it has taken effect
-  subnet-exhausted, prefix-fragmented   in place of what Create and Assign would get
-  attach-device-late (by delay_ms)   long after an Attach"#;
+  GET /_hold      the calls that are held now
+  POST /_hold     hold the next call of an operation: before it takes effect, or with "after" before its reply
+                  {"operation": "AttachNetworkInterface", "node": "node-1", "after": true}
+  DELETE /_hold   let all held calls go on, and hold no more"#;
 
 /// An AWS account on one machine: the EC2 Query API, instance metadata and a VPC of network namespaces.
 #[derive(Debug, Parser)]
@@ -158,9 +158,8 @@ async fn serve(arguments: &Arguments) -> Result<(), MainError> {
     tokio::spawn(http::serve_tcp(
         TcpListener::from_std(listeners.imds)?,
         move |peer, request| {
-            Box::pin(std::future::ready(Ok(imds::handle(
-                &for_imds, &tokens, peer, &request,
-            ))))
+            let (world, tokens) = (Arc::clone(&for_imds), Arc::clone(&tokens));
+            Box::pin(async move { Ok(imds::handle(&world, &tokens, peer, &request).await) })
         },
     ));
     tokio::spawn(http::serve_unix(control, move |request| {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::fabric::{Drops, Fabric, FabricError, LINK_LOCAL};
+use crate::hold::Holds;
 
 /// How many calls are remembered.
 const LOG_LENGTH: usize = 1000;
@@ -46,6 +47,8 @@ pub(crate) struct World {
     fabric: Sender<Ask>,
     started: (Instant, u64),
     pub(crate) region: String,
+    /// Calls that a test holds.
+    pub(crate) holds: Holds,
 }
 
 /// What changes.
@@ -124,6 +127,7 @@ impl World {
             fabric,
             started: (Instant::now(), now_ms),
             region,
+            holds: Holds::default(),
         });
         let (ready, is_ready) = channel();
         let for_thread = Arc::clone(&world);

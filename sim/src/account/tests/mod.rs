@@ -3,6 +3,7 @@
 mod addresses;
 mod calls;
 mod enis;
+mod faults;
 mod random;
 mod views;
 
