@@ -36,9 +36,7 @@ impl Account {
                 true
             }),
             F::AddressUnassigned => self.take_any(now_ms, node, Cidr::is_address).is_some(),
-            F::PrefixUnassigned => self
-                .take_any(now_ms, node, |it| !it.is_address())
-                .is_some(),
+            F::PrefixUnassigned => self.take_any(now_ms, node, |it| !it.is_address()).is_some(),
             F::AddressMoved => self.move_any(now_ms, node),
             F::DeleteOnTerminationLost => self.any_secondary(node).is_some_and(|eni| {
                 self.change_eni(now_ms, &eni.id, |it| {
@@ -87,8 +85,7 @@ impl Account {
 
     fn any_secondary(&mut self, node: Option<&str>) -> Option<Eni> {
         self.any(node, |it| {
-            (it.network_card, it.device_index) != (0, 0)
-                && it.status != AttachmentStatus::Detaching
+            (it.network_card, it.device_index) != (0, 0) && it.status != AttachmentStatus::Detaching
         })
     }
 

@@ -346,7 +346,12 @@ fn list<T: Clone>(
 }
 
 /// A page as short as EC2 may make it: nothing on the first one, then one object each.
-fn cut_short<T>(now_ms: u64, mut page: Page<T>, first: bool, id: impl Fn(&T) -> &String) -> Page<T> {
+fn cut_short<T>(
+    now_ms: u64,
+    mut page: Page<T>,
+    first: bool,
+    id: impl Fn(&T) -> &String,
+) -> Page<T> {
     let most = usize::from(!first);
     if page.items.len() > most {
         page.items.truncate(most);

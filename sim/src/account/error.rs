@@ -101,14 +101,15 @@ impl ApiError {
     }
 
     pub(super) fn too_many_enis(attached: usize, kind: &str) -> Self {
-        let message = format!("Interface count {} exceeds the limit for {kind}", attached + 1);
+        let message = format!(
+            "Interface count {} exceeds the limit for {kind}",
+            attached + 1
+        );
         Self::refused("AttachmentLimitExceeded", message)
     }
 
     pub(super) fn in_use(eni_id: &str) -> Self {
-        Self::invalid_value(format!(
-            "Network interface '{eni_id}' is currently in use."
-        ))
+        Self::invalid_value(format!("Network interface '{eni_id}' is currently in use."))
     }
 
     pub(super) fn not_detachable() -> Self {

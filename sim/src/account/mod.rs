@@ -332,13 +332,22 @@ impl Account {
                 if self.strikes(now_ms, call, F::NotFoundYet).is_some() {
                     return Err(ApiError::no_eni(eni_id));
                 }
-                if self.strikes(now_ms, call, F::EniStolenByNeighbour).is_some() {
+                if self
+                    .strikes(now_ms, call, F::EniStolenByNeighbour)
+                    .is_some()
+                {
                     self.remove_eni(now_ms, eni_id);
                 }
-                if self.strikes(now_ms, call, F::DuplicateDeviceIndex).is_some() {
+                if self
+                    .strikes(now_ms, call, F::DuplicateDeviceIndex)
+                    .is_some()
+                {
                     return Err(ApiError::index_taken(instance_id, *device_index));
                 }
-                if self.strikes(now_ms, call, F::AttachmentLimitEarly).is_some() {
+                if self
+                    .strikes(now_ms, call, F::AttachmentLimitEarly)
+                    .is_some()
+                {
                     let kind = self.instances.get(instance_id).map(|it| &it.kind);
                     return Err(ApiError::too_many_enis(
                         kind.map_or(0, |it| it.enis_per_card as usize),

@@ -193,7 +193,11 @@ impl Account {
                 groups: now_ms + self.draw(spread),
             };
             let leaves = before.attachment.is_some() && after.attachment.is_none();
-            if leaves && self.strikes_imds(now_ms, super::FaultName::ImdsGhostEni, None).is_some() {
+            if leaves
+                && self
+                    .strikes_imds(now_ms, super::FaultName::ImdsGhostEni, None)
+                    .is_some()
+            {
                 imds.listed = u64::MAX;
             }
             if before.attachment.is_none() && after.attachment.is_some() {

@@ -36,14 +36,16 @@ pub(crate) async fn handle(world: Arc<World>, request: Request<Incoming>) -> Ans
                 .map(|it| json!({ "name": it, "stage": it.stage(), "about": it.about() }))
                 .collect();
             let state = world.state();
-            answer(200, &json!({ "catalogue": catalogue, "on": state.account.faults() }))
+            answer(
+                200,
+                &json!({ "catalogue": catalogue, "on": state.account.faults() }),
+            )
         }
         (Method::GET, "/_hold") => answer(200, &json!(world.holds.held())),
         (Method::POST, "/_hold") => {
-            match body(incoming)
-                .await
-                .and_then(|it| serde_json::from_slice(&it).map_err(|it| format!("not a hold: {it}")))
-            {
+            match body(incoming).await.and_then(|it| {
+                serde_json::from_slice(&it).map_err(|it| format!("not a hold: {it}"))
+            }) {
                 Ok(hold) => {
                     world.holds.add(hold);
                     answer(200, &json!({ "ok": true }))

@@ -71,7 +71,10 @@ pub(crate) async fn handle(
 /// Has the model answer, and says it at the model's pace.
 async fn answer(world: &World, mut call: LoggedCall, decoded: &Call) -> Answer {
     let operation = decoded.request.operation();
-    world.holds.pass(operation, call.node.as_deref(), false).await;
+    world
+        .holds
+        .pass(operation, call.node.as_deref(), false)
+        .await;
     let node = call.node.clone();
     let ModelAnswer {
         request_id,

@@ -220,7 +220,10 @@ fn interface(
         ("subnet-id", eni.subnet_id.clone()),
         ("subnet-ipv4-cidr-block", subnet.to_string()),
         ("vpc-id", view.vpc_id.clone()),
-        ("vpc-ipv4-cidr-block", lines(vpc_cidrs.iter().take(1).cloned().collect())),
+        (
+            "vpc-ipv4-cidr-block",
+            lines(vpc_cidrs.iter().take(1).cloned().collect()),
+        ),
         ("vpc-ipv4-cidr-blocks", lines(vpc_cidrs)),
     ];
     // Clients read the one name, AWS's documents give the other; neither is there on the first card.
