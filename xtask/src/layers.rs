@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 19] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -107,6 +107,11 @@ const RULES: [Rule; 18] = [
     Rule {
         package: "onsen-node-tests",
         ours: &["onsen-harness"],
+        never: &["tokio", "wasmtime", AWS],
+    },
+    Rule {
+        package: "onsen-deploy-tests",
+        ours: &[],
         never: &["tokio", "wasmtime", AWS],
     },
     Rule {
