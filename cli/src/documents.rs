@@ -72,7 +72,7 @@ pub(crate) struct Ec2 {
     pub(crate) errors: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-/// One of `/onsen/v1/decisions`.
+/// The newest decision.
 #[derive(Deserialize)]
 pub(crate) struct Decision {
     pub(crate) id: u64,
@@ -81,15 +81,8 @@ pub(crate) struct Decision {
     pub(crate) decider: String,
     pub(crate) reason: String,
     pub(crate) fallback: Option<String>,
-    pub(crate) accepted: Vec<String>,
-    pub(crate) dropped: Vec<Dropped>,
-    pub(crate) micros: u64,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Dropped {
-    pub(crate) action: String,
-    pub(crate) why: String,
+    /// Absent until it is known.
+    pub(crate) micros: Option<u64>,
 }
 
 #[derive(Deserialize)]

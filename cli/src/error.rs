@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use onsen_policy_runner::PolicyError;
 use onsen_policy_runner::documents::DocumentError;
+use onsen_policy_runner::recording::RecordingError;
 use onsen_policy_runner::reference::ReferenceError;
 use onsen_sim::account::InstanceType;
 use onsen_sim::max_pods::Impossible;
@@ -47,6 +48,8 @@ pub(crate) enum CliError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("the daemon's ledger cannot be read")]
+    Ledger(#[source] RecordingError),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot write the output")]

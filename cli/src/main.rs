@@ -11,10 +11,12 @@
 
 mod check;
 mod client;
+mod decisions;
 mod documents;
 mod error;
 mod eval;
 mod max_pods;
+mod record;
 mod scenarios;
 mod simulate;
 mod table;
@@ -36,6 +38,8 @@ Examples:
   onsen status
   onsen pods --format json
   onsen enis --endpoint unix:/run/onsen/status.sock
+  onsen decisions --follow
+  onsen record --for 10m > node.onsenrec
   onsen policy check my-policy.wasm
   onsen policy eval --policy prefix-frugal --set FRUGAL_MAX_FREE=8 --snapshot node.json
   onsen policy test scenarios --policy file:my-policy.wasm
@@ -80,7 +84,9 @@ enum Task {
     /// ENIs with their blocks
     Enis,
     /// What the policy decided lately, and why
-    Decisions,
+    Decisions(decisions::Arguments),
+    /// Record a live node: what was decided on what, and what followed
+    Record(record::Arguments),
     /// Look at a policy
     #[command(subcommand)]
     Policy(PolicyTask),
@@ -136,9 +142,8 @@ fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
         Task::Enis => show(json, &ask("/onsen/v1/enis")?, |enis: &Vec<_>| {
             views::enis(enis)
         }),
-        Task::Decisions => show(json, &ask("/onsen/v1/decisions")?, |decisions: &Vec<_>| {
-            views::decisions(decisions, views::now())
-        }),
+        Task::Decisions(task) => decisions::decisions(&arguments.endpoint, task, json),
+        Task::Record(task) => record::record(&arguments.endpoint, task).map(|()| String::new()),
         Task::Policy(PolicyTask::Check { file }) => check::check(file, json),
         Task::Policy(PolicyTask::Eval(arguments)) => eval::eval(arguments, json),
         Task::Policy(PolicyTask::Test(arguments)) => return scenarios::test(arguments, json),

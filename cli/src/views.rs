@@ -5,8 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::documents::{Decision, Eni, Pod, Status};
 use crate::table::{pairs, table};
 
-/// Decisions that did nothing are told in numbers, of the others the newest.
-const DECISIONS: usize = 20;
 /// Characters of a sandbox id that tell it apart.
 const ID: usize = 12;
 
@@ -210,29 +208,6 @@ pub(crate) fn enis(enis: &[Eni]) -> String {
     text
 }
 
-/// `onsen decisions`: the newest last, as in a log.
-pub(crate) fn decisions(decisions: &[Decision], now: u64) -> String {
-    let mut sorted: Vec<&Decision> = decisions.iter().collect();
-    sorted.sort_by_key(|decision| decision.id);
-    let from = sorted.len().saturating_sub(DECISIONS);
-    let shown = sorted.get(from..).unwrap_or_default();
-    if shown.is_empty() {
-        return "nothing was decided yet\n".to_owned();
-    }
-    let mut lines = Vec::new();
-    for decision in shown {
-        lines.push(one_decision(decision, now));
-        let accepted = decision.accepted.iter();
-        lines.extend(accepted.map(|action| format!("    do    {action}")));
-        let dropped = decision.dropped.iter();
-        lines.extend(dropped.map(|it| format!("    drop  {}: {}", it.action, it.why)));
-    }
-    if from > 0 {
-        lines.push(format!("({from} older ones: --format json)"));
-    }
-    lines.join("\n") + "\n"
-}
-
 fn one_decision(decision: &Decision, now: u64) -> String {
     let fallback = decision
         .fallback
@@ -244,7 +219,7 @@ fn one_decision(decision: &Decision, now: u64) -> String {
         decision.id,
         decision.decider,
         decision.trigger,
-        decision.micros,
+        decision.micros.unwrap_or(0),
         decision.reason
     )
 }
@@ -266,8 +241,13 @@ fn ago(at: u64, now: u64) -> String {
     format!("{} ago", duration(now.saturating_sub(at)))
 }
 
+/// A length of time in seconds and tenths.
+pub(crate) fn seconds(millis: u64) -> String {
+    format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+}
+
 /// A length of time in its largest unit that is not zero.
-fn duration(millis: u64) -> String {
+pub(crate) fn duration(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -312,20 +292,6 @@ mod tests {
         ] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
-    }
-
-    #[test]
-    fn decisions_come_in_order_with_what_was_dropped() {
-        let text = r#"[
-            {"id":2,"at":1000,"trigger":"timer","decider":"built-in","reason":"b","fallback":"trap","accepted":[],"dropped":[{"action":"detach eni-1","why":"pods"}],"pressure":0,"micros":1,"fuel":1},
-            {"id":1,"at":1000,"trigger":"start","decider":"chosen","reason":"a","fallback":null,"accepted":["attach an ENI"],"dropped":[],"pressure":0,"micros":1,"fuel":1}
-        ]"#;
-        let list: Vec<Decision> = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            decisions(&list, 3000),
-            "2 s ago, #1 by chosen on start in 1 us: a\n    do    attach an ENI\n\
-             2 s ago, #2 by built-in on timer in 1 us: b [trap]\n    drop  detach eni-1: pods\n"
-        );
     }
 
     #[test]

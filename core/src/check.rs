@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::policy::Asked;
 use crate::pool::{Block, Eni, Goal, Link};
 use crate::proposal::{Proposal, Request};
-use crate::snapshot::{KeepReason, Role};
+use crate::snapshot::{KeepReason, Operation, Role};
 use crate::time::Millis;
 
 /// More actions than this in one proposal are dropped.
@@ -50,6 +50,16 @@ pub(crate) enum Step {
 impl Step {
     pub(crate) fn destroys(&self) -> bool {
         matches!(self, Self::Release { .. } | Self::Detach { .. })
+    }
+
+    /// What kind of work it is, and on which ENI; a new one has no id yet.
+    fn operation(&self) -> (Operation, Option<EniId>) {
+        match self {
+            Self::Attach { .. } => (Operation::AttachEni, None),
+            Self::Grow { eni, .. } => (Operation::Grow, Some(eni.clone())),
+            Self::Release { eni, .. } => (Operation::Release, Some(eni.clone())),
+            Self::Detach { eni } => (Operation::DetachEni, Some(eni.clone())),
+        }
     }
 
     fn in_words(&self) -> String {
@@ -104,6 +114,8 @@ pub(crate) struct Checked {
     pub(crate) plan: Plan,
     /// One sentence for each step of the plan.
     pub(crate) accepted: Vec<String>,
+    /// What kind of work each of them is, and on which ENI.
+    pub(crate) operations: Vec<(Operation, Option<EniId>)>,
     /// The action in words, and why it was dropped.
     pub(crate) dropped: Vec<(String, &'static str)>,
 }
@@ -133,6 +145,7 @@ pub(crate) fn check(node: &Node, asked: &Asked, proposal: &Proposal, now: Millis
             Ok(step) => {
                 let sentence = format!("{}: {}", step.in_words(), clipped(&action.reason));
                 checked.accepted.push(sentence);
+                checked.operations.push(step.operation());
                 checked.plan.0.push(step);
             }
             Err(why) => checked.dropped.push((clipped(&words), why)),
@@ -156,6 +169,7 @@ pub(crate) fn recheck(node: &Node, steps: Vec<Step>, now: Millis) -> Checked {
         match admit(node, &mut tally, step, now) {
             Ok(step) => {
                 checked.accepted.push(words);
+                checked.operations.push(step.operation());
                 checked.plan.0.push(step);
             }
             Err(why) => checked.dropped.push((words, why)),
@@ -345,6 +359,23 @@ pub(crate) fn block_keep(node: &Node, eni: &Eni, cidr: &Cidr, block: &Block) -> 
         Some(KeepReason::Unconfirmed)
     } else {
         None
+    }
+}
+
+/// When the reason to keep an ENI ends by itself; absent when that depends on others.
+pub(crate) fn eni_kept_until(node: &Node, eni: &Eni, now: Millis) -> Option<Millis> {
+    match eni_keep(node, eni, now)? {
+        KeepReason::TooYoung => Some(eni.since + node.config.times.min_eni_age),
+        KeepReason::Cooling => (node.pool.cooling().iter())
+            .filter(|(address, _)| eni.blocks.keys().any(|cidr| cidr.contains(**address)))
+            .map(|(_, until)| *until)
+            .max(),
+        KeepReason::Primary
+        | KeepReason::Trunk
+        | KeepReason::Efa
+        | KeepReason::Assigned
+        | KeepReason::InFlight
+        | KeepReason::Unconfirmed => None,
     }
 }
 

@@ -94,6 +94,9 @@ pub struct Config {
     pub release_rate: Rate,
     /// Seed of jitter: the only dice, and they are given.
     pub seed: u64,
+    /// Number of the last decision that an earlier life of the daemon has recorded; numbers go on
+    /// from there.
+    pub last_decision: u64,
 }
 
 /// What was found on the node and at EC2 before the core starts.

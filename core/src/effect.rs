@@ -324,6 +324,8 @@ pub struct DecisionRecord {
     pub fallback: Option<String>,
     /// What was sent on its way: one sentence each.
     pub accepted: Vec<String>,
+    /// What kind of work each of them is, and on which ENI; a new one has no id yet.
+    pub operations: Vec<(Operation, Option<EniId>)>,
     /// What was dropped: the action in words and the reason code.
     pub dropped: Vec<(String, &'static str)>,
     /// 0 to 100.

@@ -120,7 +120,7 @@ impl Node {
             creates: Vec::new(),
             parked: Vec::new(),
             looks: Looks::under_way_since(now),
-            mind: Mind::default(),
+            mind: Mind::new(config.last_decision),
             subnets: BTreeMap::from([(config.own_subnet.clone(), SubnetMemory::default())]),
             outcomes: VecDeque::new(),
             last_refusal: None,

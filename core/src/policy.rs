@@ -59,10 +59,19 @@ pub(crate) struct Mind {
     pub(crate) overrule_again_at: Millis,
     memo: Vec<u8>,
     last_id: u64,
+    /// 0 before the first question.
     last_asked_at: Millis,
 }
 
 impl Mind {
+    /// Decisions are numbered from the one behind `last_decision`.
+    pub(crate) fn new(last_decision: u64) -> Self {
+        Self {
+            last_id: last_decision,
+            ..Self::default()
+        }
+    }
+
     /// Notes that the policy should be asked; the strongest trigger wins.
     pub(crate) fn wake(&mut self, trigger: Trigger) {
         self.pending = self.pending.max(Some(trigger));
@@ -104,7 +113,7 @@ impl Node {
     /// Before the first question the links of ENIs that were there at the start are made ready,
     /// lest the policy replaces them. Nobody waits for that.
     pub(crate) fn is_coming_up(&self) -> bool {
-        self.mind.last_id == 0
+        self.mind.last_asked_at == 0
             && self.waiting.0.is_empty()
             && self
                 .pool
@@ -217,6 +226,7 @@ impl Node {
             reason: check::clipped(&proposal.reason),
             fallback: asked.fallback,
             accepted: checked.accepted,
+            operations: checked.operations,
             dropped: checked.dropped,
             pressure: proposal.pressure.min(100),
         })));

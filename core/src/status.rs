@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::check::eni_keep;
+use crate::check::{eni_keep, eni_kept_until};
 use crate::cidr::{Cidr, Unit};
 use crate::effect::Allocation;
 use crate::ids::{EniId, Mac, SubnetId};
@@ -63,6 +63,10 @@ pub struct EniStatus {
     pub free_slots: u32,
     /// Why it cannot be detached now.
     pub keep: Option<KeepReason>,
+    /// When that reason ends by itself, if it does.
+    pub kept_until: Option<Millis>,
+    /// Whether its addresses serve no new pod.
+    pub excluded: bool,
     /// Its blocks, lowest first.
     pub blocks: Vec<BlockStatus>,
 }
@@ -147,10 +151,18 @@ impl Node {
                     since: eni.since,
                     free_slots: eni.free_slots(self.config.limits.slots_per_eni),
                     keep: eni_keep(self, eni, now),
+                    kept_until: eni_kept_until(self, eni, now),
+                    excluded: eni.excluded,
                     blocks: blocks.collect(),
                 }
             })
             .collect()
+    }
+
+    /// Addresses that cool, lowest first, and until when.
+    pub fn cooling(&self) -> Vec<(IpAddr, Millis)> {
+        let cooling = self.pool.cooling().iter();
+        cooling.map(|(address, until)| (*address, *until)).collect()
     }
 
     /// Each address held by a sandbox.

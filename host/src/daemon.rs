@@ -5,7 +5,7 @@
 //! Must hold: the loop itself never waits for anything but the next message; each effect that has an
 //! ending sends exactly one event, also when it fails.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use onsen_core::snapshot::Snapshot;
 use onsen_core::time::Millis;
 use onsen_net::{Net, NetError};
 use onsen_policy_runner::Policy;
+use onsen_policy_runner::recording::PolicyChange;
 use onsen_wiring::EniWiring;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -28,8 +29,8 @@ use crate::ec2::Ec2;
 use crate::imds::Imds;
 use crate::ledger::Ledger;
 use crate::pages;
-use crate::policies::{self, Chosen, News};
-use crate::requests::{Cost, Mailbox, Message, Page};
+use crate::policies::{self, Asked, Chosen, News};
+use crate::requests::{Answer, Cost, Mailbox, Message, Page};
 use crate::text::chain;
 
 /// EC2 calls under way at once; more would only meet the account's own limits.
@@ -88,7 +89,10 @@ pub(crate) struct InForce {
 #[derive(Debug)]
 struct Open {
     key: SandboxKey,
-    answer: oneshot::Sender<Reply>,
+    /// Empty when the runtime did not say, as for a DEL.
+    pod: PodName,
+    since: Millis,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// Everything of one life.
@@ -103,8 +107,9 @@ pub(crate) struct Daemon {
     add_wait: Millis,
     open: BTreeMap<RequestId, Open>,
     last_request: u64,
-    /// Sandboxes that were told their address. One that gave up waiting is not among them.
-    told: BTreeSet<SandboxKey>,
+    /// Sandboxes that were told their address, and whose they are. One that gave up waiting is not among
+    /// them.
+    told: BTreeMap<SandboxKey, PodName>,
     ec2_turns: Arc<Semaphore>,
     /// The last snapshot: what a new policy is tried on.
     last_snapshot: watch::Sender<Option<Arc<Snapshot>>>,
@@ -123,6 +128,7 @@ pub(crate) struct Beginning {
     pub(crate) in_force: InForce,
     pub(crate) built_in: Arc<Policy>,
     pub(crate) add_wait: Duration,
+    pub(crate) ledger: Ledger,
     pub(crate) mailbox: Mailbox,
 }
 
@@ -133,13 +139,13 @@ impl Daemon {
         let mut daemon = Self {
             told: holdings
                 .into_iter()
-                .map(|holding| holding.allocation.key)
+                .map(|holding| (holding.allocation.key, holding.allocation.pod))
                 .collect(),
             node: beginning.node,
             tools: beginning.tools,
             nameplate: beginning.nameplate,
             in_force: beginning.in_force,
-            ledger: Ledger::default(),
+            ledger: beginning.ledger,
             mailbox: beginning.mailbox,
             built_in: beginning.built_in,
             add_wait: millis(beginning.add_wait),
@@ -151,9 +157,12 @@ impl Daemon {
             next_policy: None,
             writing: false,
         };
+        daemon.ledger.started(daemon.tools.clock.now());
+        daemon.record_policy(None);
         for effect in beginning.effects {
             daemon.perform(effect);
         }
+        daemon.ledger.settled();
         daemon
     }
 
@@ -211,15 +220,19 @@ impl Daemon {
         match message {
             Message::Happened(event) => {
                 self.writing &= !matches!(event, Event::Checkpointed { .. });
+                if let Event::Ec2Finished { intent, outcome } = &event {
+                    self.ledger.called(self.tools.clock.now(), *intent, outcome);
+                }
                 self.happened(event);
             }
             Message::Add { key, pod, answer } => self.add(key, pod, answer),
             Message::Del { key, answer } => {
-                let request = self.open(key.clone(), answer);
+                let request = self.open(key.clone(), PodName::default(), answer);
                 self.happened(Event::Release { request, key });
             }
             Message::GaveUp(key) => {
-                if !self.told.contains(&key) && !self.open.values().any(|open| open.key == key) {
+                if !self.told.contains_key(&key) && !self.open.values().any(|open| open.key == key)
+                {
                     tracing::info!(
                         container = key.container,
                         "the plugin gave up: its address goes back"
@@ -234,7 +247,6 @@ impl Daemon {
                     Page::Status => pages::status(self),
                     Page::Enis => pages::enis(self),
                     Page::Pods => pages::pods(self),
-                    Page::Decisions => self.ledger.decisions(),
                 };
                 // Nobody waits any more: nothing is lost.
                 let _ = answer.send(shown);
@@ -246,12 +258,16 @@ impl Daemon {
                 }
                 News::Refused(why) => {
                     tracing::error!("the policy stays as it is: {why}");
+                    self.record_policy(Some(why.clone()));
                     self.in_force.last_error = Some(why);
                 }
             },
             Message::Proposed { event, cost } => {
                 self.asking = false;
-                self.ledger.cost(cost);
+                if let Event::Proposed { answer, .. } = &event {
+                    let now = self.tools.clock.now();
+                    self.ledger.answered(now, answer, cost);
+                }
                 self.happened(event);
                 self.swap_policy();
             }
@@ -262,10 +278,11 @@ impl Daemon {
         for effect in self.node.handle(event, self.tools.clock.now()) {
             self.perform(effect);
         }
+        self.ledger.settled();
     }
 
-    fn add(&mut self, key: SandboxKey, pod: PodName, answer: oneshot::Sender<Reply>) {
-        let request = self.open(key.clone(), answer);
+    fn add(&mut self, key: SandboxKey, pod: PodName, answer: oneshot::Sender<Answer>) {
+        let request = self.open(key.clone(), pod.clone(), answer);
         let deadline = self.tools.clock.now().saturating_add(self.add_wait);
         self.happened(Event::Assign {
             request,
@@ -275,31 +292,56 @@ impl Daemon {
         });
     }
 
-    fn open(&mut self, key: SandboxKey, answer: oneshot::Sender<Reply>) -> RequestId {
+    fn open(
+        &mut self,
+        key: SandboxKey,
+        pod: PodName,
+        answer: oneshot::Sender<Answer>,
+    ) -> RequestId {
         self.last_request += 1;
         let request = RequestId(self.last_request);
-        self.open.insert(request, Open { key, answer });
+        let open = Open {
+            key,
+            pod,
+            since: self.tools.clock.now(),
+            answer,
+        };
+        self.open.insert(request, open);
         request
     }
 
     fn reply(&mut self, request: RequestId, reply: Reply) {
         // Absent when the daemon itself asked, for a plugin that gave up.
-        let Some(Open { key, answer }) = self.open.remove(&request) else {
+        let Some(open) = self.open.remove(&request) else {
             return;
         };
-        let (assigned, released) = (
-            matches!(reply, Reply::Assigned(_)),
-            matches!(reply, Reply::Released(_)),
-        );
-        let heard = answer.send(reply).is_ok();
-        if released {
-            self.told.remove(&key);
-        } else if assigned && heard {
-            self.told.insert(key);
+        let now = self.tools.clock.now();
+        self.ledger.added(now, open.since, &open.pod, &reply);
+        let assigned = matches!(reply, Reply::Assigned(_));
+        if let Reply::Released(holding) = &reply {
+            let pod = self.told.remove(&open.key).unwrap_or_default();
+            self.ledger.deleted(now, &pod, holding.address);
+        }
+        let decision = self.ledger.last_decision_id();
+        let heard = open.answer.send(Answer { reply, decision }).is_ok();
+        if assigned && heard {
+            self.told.insert(open.key, open.pod);
         } else if assigned {
             // Looked at once more in its turn: another ADD of the same sandbox may come before it.
-            let _ = self.mailbox.send(Message::GaveUp(key));
+            let _ = self.mailbox.send(Message::GaveUp(open.key));
         }
+    }
+
+    /// Tells the ledger what is in force now, or why a wish was not granted.
+    fn record_policy(&mut self, refused: Option<String>) {
+        let chosen = &self.in_force.chosen;
+        let change = PolicyChange {
+            reference: chosen.reference.to_string(),
+            policy: (&*chosen.policy).into(),
+            settings: chosen.settings.clone(),
+            refused,
+        };
+        self.ledger.policy(self.tools.clock.now(), change);
     }
 
     fn swap_policy(&mut self) {
@@ -332,6 +374,7 @@ impl Daemon {
             chosen,
             last_error: None,
         };
+        self.record_policy(None);
         self.happened(event);
     }
 
@@ -415,6 +458,7 @@ impl Daemon {
             &self.in_force.chosen.policy
         });
         let snapshot = Arc::new(snapshot);
+        self.ledger.asked(decider, &policy, &snapshot);
         self.last_snapshot.send_replace(Some(Arc::clone(&snapshot)));
         let mailbox = self.mailbox.clone();
         let decision = snapshot.decision_id;
@@ -422,23 +466,31 @@ impl Daemon {
             let started = Instant::now();
             let asked =
                 tokio::task::spawn_blocking(move || policies::decide(&policy, &snapshot)).await;
-            let (answer, fuel) = asked.unwrap_or_else(|panicked| {
-                (Err(format!("the policy's thread failed: {panicked}")), 0)
+            let Asked {
+                answer,
+                fuel,
+                failure,
+            } = asked.unwrap_or_else(|panicked| Asked {
+                answer: Err(format!("the policy's thread failed: {panicked}")),
+                fuel: 0,
+                failure: Some("lost"),
             });
             let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             let _ = mailbox.send(Message::Proposed {
                 event: Event::Proposed { decision, answer },
                 cost: Cost {
-                    decision,
                     built_in,
                     micros,
                     fuel,
+                    failure,
                 },
             });
         });
     }
 
-    fn call_ec2(&self, intent: IntentId, request: Ec2Request) {
+    fn call_ec2(&mut self, intent: IntentId, request: Ec2Request) {
+        self.ledger
+            .calling(self.tools.clock.now(), intent, &request);
         let ec2 = Arc::clone(&self.tools.ec2);
         let turns = Arc::clone(&self.ec2_turns);
         self.beside(async move {

@@ -34,6 +34,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use facts::Owner;
 use outcome::{failed, nothing_in};
+pub(crate) use outcome::{request_text, text as outcome_text};
 
 /// Tag of ENIs that a node has made: the id of its instance.
 pub(crate) const TAG_INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
@@ -150,12 +151,7 @@ impl Ec2 {
             Ec2Request::Unassign { eni, blocks } => self.unassign(eni, blocks).await,
         };
         let outcome = result.map_or_else(|failure| failure, Ec2Outcome::Done);
-        self.note(
-            request.action(),
-            &outcome,
-            started,
-            &outcome::request_text(request),
-        );
+        self.note(request.action(), &outcome, started, &request_text(request));
         outcome
     }
 

@@ -184,7 +184,8 @@ async fn run(settings: &Settings, claim: &Claim) -> Result<(), String> {
         ready = start::start(settings, clock, mailbox.clone()) => ready?,
     };
     if let Some(listen) = settings.introspection.clone() {
-        tokio::spawn(introspection::serve(listen, mailbox.clone()));
+        let shelf = ready.beginning.ledger.shelf();
+        tokio::spawn(introspection::serve(listen, mailbox.clone(), shelf));
     }
     let daemon = Daemon::begin(ready.beginning);
     tokio::spawn(ready.watcher.watch(daemon.snapshots(), mailbox.clone()));

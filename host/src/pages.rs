@@ -1,5 +1,7 @@
 //! The status pages as JSON. All times are milliseconds since the Unix epoch.
 
+use std::net::IpAddr;
+
 use onsen_core::snapshot::{EniPhase, KeepReason, Role};
 use onsen_core::status::{BlockStatus, EniStatus, HoldingStatus};
 use onsen_core::time::Millis;
@@ -62,7 +64,9 @@ pub(crate) fn status(daemon: &Daemon) -> Value {
 /// ENIs and their blocks.
 pub(crate) fn enis(daemon: &Daemon) -> Value {
     let now: Millis = daemon.tools.clock.now();
-    daemon.node.enis(now).iter().map(eni).collect()
+    let cooling = daemon.node.cooling();
+    let enis = daemon.node.enis(now);
+    enis.iter().map(|it| eni(it, &cooling)).collect()
 }
 
 /// Addresses held.
@@ -70,8 +74,8 @@ pub(crate) fn pods(daemon: &Daemon) -> Value {
     daemon.node.holdings().iter().map(pod).collect()
 }
 
-fn eni(eni: &EniStatus) -> Value {
-    let blocks: Value = eni.blocks.iter().map(block).collect();
+fn eni(eni: &EniStatus, cooling: &[(IpAddr, Millis)]) -> Value {
+    let blocks: Value = eni.blocks.iter().map(|it| block(it, cooling)).collect();
     json!({
         "id": eni.id.as_str(),
         "role": match eni.role {
@@ -93,17 +97,24 @@ fn eni(eni: &EniStatus) -> Value {
         "since": eni.since,
         "free_slots": eni.free_slots,
         "keep": eni.keep.map(KeepReason::word),
+        "kept_until": eni.kept_until,
+        "excluded": eni.excluded,
         "blocks": blocks,
     })
 }
 
-fn block(block: &BlockStatus) -> Value {
+fn block(block: &BlockStatus, cooling: &[(IpAddr, Millis)]) -> Value {
+    let cools: Value = (cooling.iter())
+        .filter(|(address, _)| block.cidr.contains(*address))
+        .map(|(address, until)| json!({"address": address, "until": until}))
+        .collect();
     json!({
         "cidr": block.cidr.to_string(),
         "assigned": block.assigned,
         "cooling": block.cooling,
         "free": block.free,
         "hold": block.hold,
+        "cools": cools,
     })
 }
 

@@ -388,16 +388,34 @@ fn read_file(path: &Path) -> Result<PolicyFile, String> {
     }
 }
 
-/// Asks a policy. Blocks; gives the fuel it burnt beside the answer.
-pub(crate) fn decide(policy: &Policy, snapshot: &Snapshot) -> (Result<Proposal, String>, u64) {
+/// What came of asking a policy.
+pub(crate) struct Asked {
+    /// For the core.
+    pub(crate) answer: Result<Proposal, String>,
+    /// What the guest burnt, when it answered.
+    pub(crate) fuel: u64,
+    /// Why there is no answer, in one word.
+    pub(crate) failure: Option<&'static str>,
+}
+
+/// Asks a policy. Blocks.
+pub(crate) fn decide(policy: &Policy, snapshot: &Snapshot) -> Asked {
     match policy.decide(snapshot) {
         Ok(decided) => {
             for line in decided.log {
                 tracing::debug!(decision = snapshot.decision_id, level = ?line.level, "policy: {}", line.message);
             }
-            (Ok(decided.proposal), decided.fuel)
+            Asked {
+                answer: Ok(decided.proposal),
+                fuel: decided.fuel,
+                failure: None,
+            }
         }
-        Err(error) => (Err(error.to_string()), 0),
+        Err(error) => Asked {
+            failure: Some(error.kind()),
+            answer: Err(error.to_string()),
+            fuel: 0,
+        },
     }
 }
 

@@ -22,14 +22,14 @@ pub(crate) enum Message {
         /// For which pod.
         pod: PodName,
         /// Dropped when the plugin gave up.
-        answer: oneshot::Sender<Reply>,
+        answer: oneshot::Sender<Answer>,
     },
     /// A sandbox gives its address back.
     Del {
         /// Who.
         key: SandboxKey,
         /// Dropped when the plugin gave up.
-        answer: oneshot::Sender<Reply>,
+        answer: oneshot::Sender<Answer>,
     },
     /// A plugin was gone when its address was there.
     GaveUp(SandboxKey),
@@ -51,17 +51,26 @@ pub(crate) enum Message {
     },
 }
 
+/// What the plugin gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The core's reply.
+    pub(crate) reply: Reply,
+    /// The newest decision when it left, for people who ask why.
+    pub(crate) decision: Option<u64>,
+}
+
 /// What a decision cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
-    /// The decision.
-    pub(crate) decision: u64,
     /// Whether the built-in default was asked.
     pub(crate) built_in: bool,
     /// Time it took, the way to the thread and back included.
     pub(crate) micros: u64,
     /// Fuel that the guest burnt.
     pub(crate) fuel: u64,
+    /// Why the policy gave no answer, in one word.
+    pub(crate) failure: Option<&'static str>,
 }
 
 /// What can be looked at.
@@ -73,6 +82,4 @@ pub(crate) enum Page {
     Enis,
     /// Addresses held.
     Pods,
-    /// The last decisions.
-    Decisions,
 }

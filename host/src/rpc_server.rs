@@ -27,7 +27,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::{Request, Response, Status};
 
 use crate::clock::Clock;
-use crate::requests::{Mailbox, Message};
+use crate::requests::{Answer, Mailbox, Message};
 use crate::{recover, words};
 
 /// Name of the service under which upstream's probes ask for health.
@@ -188,8 +188,8 @@ pub(crate) async fn serve(
 impl Door {
     async fn ask(
         &self,
-        message: impl FnOnce(oneshot::Sender<Reply>) -> Message,
-    ) -> Result<Reply, Status> {
+        message: impl FnOnce(oneshot::Sender<Answer>) -> Message,
+    ) -> Result<Answer, Status> {
         let (answer, answered) = oneshot::channel();
         let stopping =
             || Status::unavailable("the daemon is stopping; the request will be repeated");
@@ -200,7 +200,8 @@ impl Door {
     }
 
     async fn release(&self, key: SandboxKey) -> Result<Reply, Status> {
-        self.ask(|answer| Message::Del { key, answer }).await
+        let answer = self.ask(|answer| Message::Del { key, answer }).await?;
+        Ok(answer.reply)
     }
 
     fn ranges(&self) -> Vec<String> {
@@ -231,7 +232,8 @@ impl CniBackend for Door {
         };
         tracing::debug!(%pod, container = key.container, client_version = request.client_version, "ADD");
         let (log_pod, log_container) = (pod.clone(), key.container.clone());
-        let reply = self.ask(|answer| Message::Add { key, pod, answer }).await?;
+        let Answer { reply, decision } =
+            self.ask(|answer| Message::Add { key, pod, answer }).await?;
         let mut response = AddNetworkReply {
             use_external_snat: self.constants.external_snat,
             vpc_v4_cidrs: self.ranges(),
@@ -245,7 +247,10 @@ impl CniBackend for Door {
                 response.ip_allocation_metadata = vec![allocation(&holding)];
                 return Ok(Response::new(response));
             }
-            Reply::NoAddress(why) => words::no_address(&why, self.clock.now()),
+            Reply::NoAddress(why) => {
+                let line = words::no_address(&why, self.clock.now());
+                words::with_decision(line, decision)
+            }
             Reply::IncompleteKey => words::INCOMPLETE.into(),
             Reply::NotDurable => words::not_durable(&self.constants.checkpoint),
             Reply::Released(_) | Reply::UnknownSandbox => return Err(misfit(&reply)),

@@ -178,6 +178,8 @@ pub(crate) struct Settings {
     pub(crate) socket: PathBuf,
     /// The checkpoint.
     pub(crate) checkpoint: PathBuf,
+    /// Keeps the ledger of decisions.
+    pub(crate) ledger_dir: PathBuf,
     /// Where the status pages listen; absent when switched off.
     pub(crate) introspection: Option<Listen>,
     /// The policy unless the file below says otherwise.
@@ -258,6 +260,9 @@ impl Settings {
         let socket = r
             .path("ONSEN_SOCKET")
             .unwrap_or_else(|| onsen_rpc::DAEMON_SOCKET.into());
+        let checkpoint = r
+            .path("AWS_VPC_K8S_CNI_BACKING_STORE")
+            .unwrap_or_else(|| "/var/run/aws-node/ipam.json".into());
         let settings = Self {
             node_name: var("MY_NODE_NAME").unwrap_or_default(),
             cluster_name: var("CLUSTER_NAME").unwrap_or_default(),
@@ -336,9 +341,10 @@ impl Settings {
                 .path("ONSEN_CACHE_DIR")
                 .unwrap_or_else(|| socket.with_file_name("onsen-cache")),
             socket,
-            checkpoint: r
-                .path("AWS_VPC_K8S_CNI_BACKING_STORE")
-                .unwrap_or_else(|| "/var/run/aws-node/ipam.json".into()),
+            ledger_dir: r
+                .path("ONSEN_LEDGER_DIR")
+                .unwrap_or_else(|| checkpoint.with_file_name("onsen-ledger")),
+            checkpoint,
             introspection: r.introspection(),
             policy: r
                 .strict("ONSEN_POLICY", "builtin:NAME or file:PATH", |text| {

@@ -4,7 +4,7 @@
 //! Must hold: whatever does not answer is asked again, with a line that says what and why, for as
 //! long as it takes; nothing is served before all of it is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use onsen_core::node::Node;
 use onsen_core::snapshot::{Limits, NodeFacts};
 use onsen_net::Net;
 use onsen_policy_runner::builtin;
+use onsen_policy_runner::recording::Header;
 use onsen_wiring::{EniWiring, Family, NodeWiring};
 use tokio::sync::watch;
 
@@ -29,6 +30,7 @@ use crate::clock::{self, Clock, millis};
 use crate::daemon::{Beginning, InForce, Nameplate, Tools};
 use crate::ec2::{Birthmarks, Ec2, Owner};
 use crate::imds::{Facts, Imds};
+use crate::ledger::Ledger;
 use crate::policies::{self, Watcher};
 use crate::recover::{self, PodLink, Recovered};
 use crate::requests::Mailbox;
@@ -135,13 +137,16 @@ pub(crate) async fn start(
         tracing::error!("the built-in default runs instead of the chosen policy: {why}");
     }
     let now = clock.now();
-    let config = config(
+    let opened = Ledger::open(Some(&settings.ledger_dir), &header(settings))
+        .map_err(|error| format!("the ledger of decisions does not start: {error}"))?;
+    let mut config = config(
         settings,
         &facts,
         chosen.unit(limits.prefixes),
         limits,
         chosen.settings(),
     );
+    config.last_decision = opened.last_decision;
     let (node, effects) = Node::start(
         config,
         StartFacts {
@@ -181,6 +186,7 @@ pub(crate) async fn start(
             },
             built_in: watcher.built_in(),
             add_wait: settings.add_wait,
+            ledger: opened.ledger,
             mailbox,
             tools: Tools {
                 clock,
@@ -268,6 +274,16 @@ fn constants(settings: &Settings, facts: &Facts) -> Constants {
         region: facts.region.clone(),
         checkpoint: settings.checkpoint.clone(),
     }
+}
+
+/// What every recording of this node starts with.
+fn header(settings: &Settings) -> Header {
+    let cooldown = settings.cooldown.as_secs().to_string();
+    Header::new(
+        env!("CARGO_PKG_VERSION"),
+        &settings.node_name,
+        BTreeMap::from([("IP_COOLDOWN_PERIOD".to_owned(), cooldown)]),
+    )
 }
 
 fn config(

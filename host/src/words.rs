@@ -65,6 +65,15 @@ pub(crate) fn no_address(why: &NoAddress, now: Millis) -> String {
     format!("{}: {sentence}", why.code())
 }
 
+/// A line with the decision that was the newest then, which `onsen explain` tells of.
+pub(crate) fn with_decision(mut line: String, decision: Option<u64>) -> String {
+    if let Some(decision) = decision {
+        // Writing to a String cannot fail.
+        let _ = write!(line, " [decision {decision}]");
+    }
+    line
+}
+
 /// The line for people when the address could not be recorded.
 pub(crate) fn not_durable(checkpoint: &std::path::Path) -> String {
     format!(

@@ -68,3 +68,24 @@ pub enum PolicyError {
     #[error("the policy refused to decide: {0}")]
     Refused(String),
 }
+
+impl PolicyError {
+    /// One word of a closed set, for metrics and records.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotAComponent { .. } => "not-a-component",
+            Self::WrongWorld { .. } => "wrong-world",
+            Self::UnknownImport(_) => "unknown-import",
+            Self::Compile(_) => "compile",
+            Self::Cache { .. } => "cache",
+            Self::Engine(_) => "engine",
+            Self::Ticker(_) => "ticker",
+            Self::Trap(_) => "trap",
+            Self::OutOfFuel { .. } => "out-of-fuel",
+            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::Deadline(_) => "deadline",
+            Self::BadOutput(_) => "bad-output",
+            Self::Refused(_) => "refused",
+        }
+    }
+}

@@ -32,6 +32,7 @@ pub mod documents;
 mod engine;
 mod error;
 mod policy;
+pub mod recording;
 pub mod reference;
 
 pub use engine::{Engine, Limits};

@@ -91,7 +91,7 @@ pub(super) fn nothing_in(missing: &str) -> Ec2Outcome {
 }
 
 /// A request in a line.
-pub(super) fn request_text(request: &Ec2Request) -> String {
+pub(crate) fn request_text(request: &Ec2Request) -> String {
     let blocks = |count: u32, unit: Unit| match (unit, count) {
         (Unit::Address, 1) => "1 address".into(),
         (Unit::Address, _) => format!("{count} addresses"),
@@ -125,7 +125,7 @@ pub(super) fn request_text(request: &Ec2Request) -> String {
 }
 
 /// An outcome in a line.
-pub(super) fn text(outcome: &Ec2Outcome) -> String {
+pub(crate) fn text(outcome: &Ec2Outcome) -> String {
     match outcome {
         Ec2Outcome::Done(Ec2Gave::Eni(eni)) => {
             format!("{} with {} blocks", eni.id, eni.blocks.len())
