@@ -105,6 +105,8 @@ pub(crate) struct Eni {
     pub(crate) primary_address: String,
     pub(crate) free_slots: u32,
     pub(crate) keep: Option<String>,
+    pub(crate) kept_until: Option<u64>,
+    pub(crate) since: u64,
     pub(crate) blocks: Vec<Block>,
 }
 
@@ -114,6 +116,16 @@ pub(crate) struct Block {
     pub(crate) assigned: u32,
     pub(crate) cooling: u32,
     pub(crate) free: u32,
+    pub(crate) hold: String,
+    #[serde(default)]
+    pub(crate) cools: Vec<Cools>,
+}
+
+/// An address that cools.
+#[derive(Deserialize)]
+pub(crate) struct Cools {
+    pub(crate) address: String,
+    pub(crate) until: u64,
 }
 
 /// One of `/onsen/v1/pods`.

@@ -9,6 +9,7 @@ use onsen_policy_runner::recording::RecordingError;
 use onsen_policy_runner::reference::ReferenceError;
 use onsen_sim::account::InstanceType;
 use onsen_sim::max_pods::Impossible;
+use onsen_sim::scenario::WriteError;
 use onsen_sim::workload::WorkloadError;
 use onsen_sim::world::WorldError;
 
@@ -50,6 +51,16 @@ pub(crate) enum CliError {
     },
     #[error("the daemon's ledger cannot be read")]
     Ledger(#[source] RecordingError),
+    #[error("recording {}", path.display())]
+    Recording {
+        path: PathBuf,
+        #[source]
+        source: RecordingError,
+    },
+    #[error("there is no decision {id} with an answer in {}", path.display())]
+    NoDecision { id: u64, path: PathBuf },
+    #[error("the recording makes no scenario")]
+    Scenario(#[source] WriteError),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot write the output")]

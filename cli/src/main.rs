@@ -15,8 +15,10 @@ mod decisions;
 mod documents;
 mod error;
 mod eval;
+mod explain;
 mod max_pods;
 mod record;
+mod replay;
 mod scenarios;
 mod simulate;
 mod table;
@@ -39,6 +41,7 @@ Examples:
   onsen pods --format json
   onsen enis --endpoint unix:/run/onsen/status.sock
   onsen decisions --follow
+  onsen explain pod default/web-0
   onsen record --for 10m > node.onsenrec
   onsen policy check my-policy.wasm
   onsen policy eval --policy prefix-frugal --set FRUGAL_MAX_FREE=8 --snapshot node.json
@@ -85,6 +88,9 @@ enum Task {
     Enis,
     /// What the policy decided lately, and why
     Decisions(decisions::Arguments),
+    /// Why a pod waited, why an ENI is held, who has an address, what a decision led to
+    #[command(subcommand)]
+    Explain(explain::Subject),
     /// Record a live node: what was decided on what, and what followed
     Record(record::Arguments),
     /// Look at a policy
@@ -112,6 +118,8 @@ enum PolicyTask {
     },
     /// Ask a policy for one decision on a snapshot
     Eval(eval::Arguments),
+    /// Ask a policy again what a node asked, and show what would differ
+    Replay(replay::Arguments),
     /// Run scenario files against a policy: no cluster, no AWS, no root, virtual time
     Test(scenarios::Arguments),
 }
@@ -143,9 +151,11 @@ fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
             views::enis(enis)
         }),
         Task::Decisions(task) => decisions::decisions(&arguments.endpoint, task, json),
+        Task::Explain(subject) => explain::explain(&arguments.endpoint, subject, json),
         Task::Record(task) => record::record(&arguments.endpoint, task).map(|()| String::new()),
         Task::Policy(PolicyTask::Check { file }) => check::check(file, json),
         Task::Policy(PolicyTask::Eval(arguments)) => eval::eval(arguments, json),
+        Task::Policy(PolicyTask::Replay(arguments)) => return replay::replay(arguments, json),
         Task::Policy(PolicyTask::Test(arguments)) => return scenarios::test(arguments, json),
         Task::MaxPods(arguments) => max_pods::max_pods(arguments, json),
         Task::Simulate(task) => simulate::simulate(task, arguments.format),

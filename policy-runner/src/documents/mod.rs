@@ -25,7 +25,7 @@ mod text;
 mod words;
 
 pub use decision::{DecisionDocument, in_words};
-pub use snapshot::SnapshotDocument;
+pub use snapshot::{SnapshotDocument, cidr as block};
 pub use text::{Scalar, Span};
 
 use onsen_core::snapshot::Snapshot;

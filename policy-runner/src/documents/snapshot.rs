@@ -322,8 +322,8 @@ fn block(snapshot: &Snapshot, place: usize) -> Option<BlockDocument> {
     })
 }
 
-/// The range of the block at that place.
-pub(super) fn cidr(snapshot: &Snapshot, place: usize) -> Option<Cidr> {
+/// The range of the block at that place; absent where there is none.
+pub fn cidr(snapshot: &Snapshot, place: usize) -> Option<Cidr> {
     let lists = &snapshot.blocks;
     let base = *lists.base.get(place)?;
     let base = match lists.base_high.get(place) {

@@ -11,6 +11,7 @@ mod decision;
 mod expect;
 mod format;
 mod life;
+mod recorded;
 mod rows;
 #[cfg(test)]
 mod schema;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use decision::write_decision;
+pub use recorded::{WriteError, write_life};
 
 use format::Document;
 
