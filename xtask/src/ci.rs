@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::failure::Failure;
 use crate::run::{cargo, root, run, say};
 use crate::test::Tally;
-use crate::{build, layers, licences, policies, purity, setup, test};
+use crate::{build, layers, licences, policies, purity, test, tools};
 
 /// The verdicts, as they come.
 #[derive(Default)]
@@ -68,7 +68,7 @@ pub(crate) fn gates() -> Result<(), Failure> {
 /// Everything.
 pub(crate) fn ci() -> Result<(), Failure> {
     let mut report = Report::default();
-    report.gate("setup", setup::setup);
+    report.gate("setup", tools::setup);
     fast(&mut report);
     report.gate("policies", || policies::build(root()));
     report.gate("lint", || {

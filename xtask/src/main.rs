@@ -18,6 +18,7 @@ mod purity;
 mod run;
 mod setup;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<(), Failure> {
     match task {
-        Task::Setup => setup::setup(),
+        Task::Setup => tools::setup(),
         Task::Build { release } => {
             let folder = build::build(release)?;
             println!("{}", folder.display());

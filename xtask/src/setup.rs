@@ -35,10 +35,15 @@ pub(crate) fn setup() -> Result<(), Failure> {
         )));
     }
     say(&format!("setup: installing {list}"));
+    install(&missing)
+}
+
+/// Installs Debian packages; for root.
+pub(crate) fn install(packages: &[&str]) -> Result<(), Failure> {
     run(apt().arg("update"))?;
     run(apt()
         .args(["install", "-y", "--no-install-recommends"])
-        .args(&missing))
+        .args(packages))
 }
 
 /// Debian packages whose programs are not found.
@@ -72,6 +77,10 @@ pub(crate) fn is_root() -> bool {
 
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args([
+        "-q",
+        "-o",
+        "Acquire::http::Timeout=20",
+    ]);
     command
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::failure::Failure;
 use crate::run::{cargo, say};
-use crate::{build, setup};
+use crate::{build, tools};
 
 /// What a run of tests gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct Tally {
 
 /// Sets up, builds and tests; fails when a test failed.
 pub(crate) fn test() -> Result<(), Failure> {
-    setup::setup()?;
+    tools::setup()?;
     build::build(false)?;
     let tally = run_all()?;
     print(&tally);
