@@ -11,6 +11,8 @@ pub(crate) struct Status {
     pub(crate) node: Node,
     pub(crate) daemon: Daemon,
     pub(crate) policy: Policy,
+    #[serde(default)]
+    pub(crate) shadow: Shadow,
     pub(crate) limits: Limits,
     pub(crate) pool: Pool,
     pub(crate) ec2: Ec2,
@@ -45,6 +47,33 @@ pub(crate) struct Policy {
     pub(crate) last_error: Option<String>,
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) rule: Option<String>,
+    #[serde(default)]
+    pub(crate) on_probation: bool,
+    pub(crate) last_good: Option<Named>,
+    pub(crate) shadow: Option<Named>,
+    pub(crate) shadow_error: Option<String>,
+    #[serde(default)]
+    pub(crate) swaps: u64,
+    #[serde(default)]
+    pub(crate) refusals: u64,
+    #[serde(default)]
+    pub(crate) rollbacks: u64,
+}
+
+/// A policy in short.
+#[derive(Deserialize)]
+pub(crate) struct Named {
+    pub(crate) reference: String,
+    pub(crate) digest: String,
+}
+
+/// How the shadow compares.
+#[derive(Default, Deserialize)]
+pub(crate) struct Shadow {
+    pub(crate) compared: u64,
+    pub(crate) differed: u64,
+    pub(crate) failed: u64,
 }
 
 #[derive(Deserialize)]

@@ -39,15 +39,23 @@ pub(crate) fn status(status: &Status) -> String {
         (
             "policy",
             format!(
-                "{} {} from {}, in force for {}",
+                "{} {} from {}, in force for {}{}",
                 policy.name,
                 policy.version,
                 policy.reference,
-                duration(now.saturating_sub(policy.since))
+                duration(now.saturating_sub(policy.since)),
+                if policy.on_probation {
+                    ", on probation"
+                } else {
+                    ""
+                }
             ),
         ),
         ("digest", policy.digest.clone()),
     ];
+    if let Some(rule) = &policy.rule {
+        lines.push(("rule", rule.clone()));
+    }
     if !policy.settings.is_empty() {
         let settings: Vec<String> = policy
             .settings
@@ -56,8 +64,19 @@ pub(crate) fn status(status: &Status) -> String {
             .collect();
         lines.push(("settings", settings.join(" ")));
     }
+    if let Some(good) = &policy.last_good {
+        lines.push(("last good", format!("{}, {}", good.reference, good.digest)));
+    }
+    lines.extend(shadow(status));
+    lines.push((
+        "life",
+        format!(
+            "{} swaps, {} refusals, {} rollbacks",
+            policy.swaps, policy.refusals, policy.rollbacks
+        ),
+    ));
     if let Some(error) = &policy.last_error {
-        lines.push(("refused", error.clone()));
+        lines.push(("last error", error.clone()));
     }
     lines.push((
         "pool",
@@ -149,6 +168,20 @@ pub(crate) fn pods(pods: &[Pod], now: u64) -> String {
         ["NAMESPACE", "POD", "ADDRESS", "ENI", "SANDBOX", "SINCE"],
         &rows,
     )
+}
+
+/// The policy that is compared, when one is asked for.
+fn shadow(status: &Status) -> Option<(&'static str, String)> {
+    let (policy, figures) = (&status.policy, &status.shadow);
+    let text = match (&policy.shadow, &policy.shadow_error) {
+        (Some(shadow), _) => format!(
+            "{} differs in {} of {} decisions, failed in {}",
+            shadow.reference, figures.differed, figures.compared, figures.failed
+        ),
+        (None, Some(error)) => error.clone(),
+        (None, None) => return None,
+    };
+    Some(("shadow", text))
 }
 
 /// `onsen enis`.

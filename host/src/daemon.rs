@@ -11,14 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onsen_core::effect::{Decider, Ec2Request, Effect, EniLink, Reply, Saved};
+use onsen_core::effect::{Decider, Ec2Request, Effect, EniLink, NoAddress, Reply, Saved};
 use onsen_core::event::Event;
 use onsen_core::ids::{IntentId, PodName, RequestId, SandboxKey, SubnetId};
 use onsen_core::node::Node;
 use onsen_core::snapshot::Snapshot;
 use onsen_core::time::Millis;
 use onsen_net::{Net, NetError};
-use onsen_policy_runner::Policy;
 use onsen_policy_runner::recording::PolicyChange;
 use onsen_wiring::EniWiring;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -29,7 +28,7 @@ use crate::ec2::Ec2;
 use crate::imds::Imds;
 use crate::ledger::Ledger;
 use crate::pages;
-use crate::policies::{self, Asked, Chosen, News};
+use crate::policies::{self, AddOutcome, Asked, Life, News, Seen};
 use crate::requests::{Answer, Cost, Mailbox, Message, Page};
 use crate::text::chain;
 
@@ -37,6 +36,8 @@ use crate::text::chain;
 const EC2_AT_ONCE: usize = 4;
 /// A link may appear this long after EC2 says that its ENI is attached.
 const LINK_PATIENCE: Duration = Duration::from_mins(1);
+/// An ADD that took this long was not served out of the warm pool.
+const SLOW_ADD: Millis = 1_000;
 /// A write under way when the daemon is told to stop gets this long.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -74,17 +75,6 @@ pub(crate) struct Nameplate {
     pub(crate) address: IpAddr,
 }
 
-/// Which policy runs, for people.
-#[derive(Clone)]
-pub(crate) struct InForce {
-    /// The policy.
-    pub(crate) chosen: Chosen,
-    /// Since when.
-    pub(crate) since: Millis,
-    /// Why the last wish was not granted, until one is.
-    pub(crate) last_error: Option<String>,
-}
-
 /// A request whose reply is due.
 #[derive(Debug)]
 struct Open {
@@ -100,10 +90,9 @@ pub(crate) struct Daemon {
     pub(crate) node: Node,
     pub(crate) tools: Tools,
     pub(crate) nameplate: Nameplate,
-    pub(crate) in_force: InForce,
+    pub(crate) life: Life,
     pub(crate) ledger: Ledger,
     mailbox: Mailbox,
-    built_in: Arc<Policy>,
     add_wait: Millis,
     open: BTreeMap<RequestId, Open>,
     last_request: u64,
@@ -111,11 +100,10 @@ pub(crate) struct Daemon {
     /// them.
     told: BTreeMap<SandboxKey, PodName>,
     ec2_turns: Arc<Semaphore>,
-    /// The last snapshot: what a new policy is tried on.
-    last_snapshot: watch::Sender<Option<Arc<Snapshot>>>,
+    /// The last snapshots: what a new policy is tried on.
+    seen: watch::Sender<Seen>,
+    /// A swap waits until no question is under way, lest the old policy's memo reaches the new one.
     asking: bool,
-    /// Waits until no question is under way, lest the old policy's memo reaches the new one.
-    next_policy: Option<Chosen>,
     writing: bool,
 }
 
@@ -125,8 +113,7 @@ pub(crate) struct Beginning {
     pub(crate) effects: Vec<Effect>,
     pub(crate) tools: Tools,
     pub(crate) nameplate: Nameplate,
-    pub(crate) in_force: InForce,
-    pub(crate) built_in: Arc<Policy>,
+    pub(crate) life: Life,
     pub(crate) add_wait: Duration,
     pub(crate) ledger: Ledger,
     pub(crate) mailbox: Mailbox,
@@ -144,17 +131,15 @@ impl Daemon {
             node: beginning.node,
             tools: beginning.tools,
             nameplate: beginning.nameplate,
-            in_force: beginning.in_force,
+            life: beginning.life,
             ledger: beginning.ledger,
             mailbox: beginning.mailbox,
-            built_in: beginning.built_in,
             add_wait: millis(beginning.add_wait),
             open: BTreeMap::new(),
             last_request: 0,
             ec2_turns: Arc::new(Semaphore::new(EC2_AT_ONCE)),
-            last_snapshot: watch::Sender::new(None),
+            seen: watch::Sender::default(),
             asking: false,
-            next_policy: None,
             writing: false,
         };
         daemon.ledger.started(daemon.tools.clock.now());
@@ -167,8 +152,8 @@ impl Daemon {
     }
 
     /// Follows the snapshots that policies are asked with.
-    pub(crate) fn snapshots(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.last_snapshot.subscribe()
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Seen> {
+        self.seen.subscribe()
     }
 
     /// Runs until `stop` resolves, then finishes the write under way and answers whom it concerns.
@@ -186,7 +171,10 @@ impl Daemon {
                 biased;
                 () = &mut stop => break,
                 // Never closed: the daemon itself holds a sender.
-                Some(message) = inbox.recv() => self.take(message),
+                Some(message) = inbox.recv() => {
+                    self.take(message);
+                    self.swap_policy();
+                }
                 () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)), if wake.is_some() => {
                     self.happened(Event::Tick);
                 }
@@ -251,25 +239,27 @@ impl Daemon {
                 // Nobody waits any more: nothing is lost.
                 let _ = answer.send(shown);
             }
-            Message::Policy(news) => match *news {
-                News::Changed(chosen) => {
-                    self.next_policy = Some(chosen);
-                    self.swap_policy();
-                }
-                News::Refused(why) => {
-                    tracing::error!("the policy stays as it is: {why}");
+            Message::Policy(news) => {
+                if let News::Refused(why) = &*news {
                     self.record_policy(Some(why.clone()));
-                    self.in_force.last_error = Some(why);
                 }
-            },
-            Message::Proposed { event, cost } => {
+                self.life.news(*news, self.tools.clock.now());
+            }
+            Message::Compared(compared) => self.life.compared(*compared),
+            Message::Proposed {
+                event,
+                cost,
+                snapshot,
+            } => {
                 self.asking = false;
                 if let Event::Proposed { answer, .. } = &event {
+                    if !cost.built_in {
+                        self.life.decided(&snapshot, answer, cost.fuel);
+                    }
                     let now = self.tools.clock.now();
                     self.ledger.answered(now, answer, cost);
                 }
                 self.happened(event);
-                self.swap_policy();
             }
         }
     }
@@ -316,6 +306,9 @@ impl Daemon {
             return;
         };
         let now = self.tools.clock.now();
+        if let Some(outcome) = outcome_of_add(&reply, now.saturating_sub(open.since)) {
+            self.life.added(outcome);
+        }
         self.ledger.added(now, open.since, &open.pod, &reply);
         let assigned = matches!(reply, Reply::Assigned(_));
         if let Reply::Released(holding) = &reply {
@@ -334,7 +327,7 @@ impl Daemon {
 
     /// Tells the ledger what is in force now, or why a wish was not granted.
     fn record_policy(&mut self, refused: Option<String>) {
-        let chosen = &self.in_force.chosen;
+        let chosen = self.life.in_force();
         let change = PolicyChange {
             reference: chosen.reference.to_string(),
             policy: (&*chosen.policy).into(),
@@ -345,37 +338,20 @@ impl Daemon {
     }
 
     fn swap_policy(&mut self) {
+        let now = self.tools.clock.now();
+        self.life.judge(now);
         if self.asking {
             return;
         }
-        let Some(chosen) = self.next_policy.take() else {
-            return;
-        };
-        let before = &self.in_force.chosen.policy;
-        let reset_memo = before.digest() != chosen.policy.digest();
-        tracing::info!(
-            policy = %chosen.reference,
-            digest = chosen.policy.digest(),
-            settings = ?chosen.settings,
-            "the policy or its settings changed"
-        );
-        let prefixes = self.node.summary(self.tools.clock.now()).limits.prefixes;
-        let event = Event::PolicyChanged {
-            settings: chosen.settings(),
-            unit: chosen.unit(prefixes),
-            reset_memo,
-        };
-        self.in_force = InForce {
-            since: if reset_memo {
-                self.tools.clock.now()
-            } else {
-                self.in_force.since
-            },
-            chosen,
-            last_error: None,
-        };
-        self.record_policy(None);
-        self.happened(event);
+        if let Some(swap) = self.life.swap(now) {
+            let prefixes = self.node.summary(now).limits.prefixes;
+            self.record_policy(None);
+            self.happened(Event::PolicyChanged {
+                settings: swap.candidate.settings(),
+                unit: swap.candidate.unit(prefixes),
+                reset_memo: swap.reset_memo,
+            });
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -410,7 +386,10 @@ impl Daemon {
                 });
             }
             Effect::Report(report) => self.ledger.report(self.tools.clock.now(), report),
-            Effect::Decided(record) => self.ledger.decided(*record),
+            Effect::Decided(record) => {
+                self.life.checked(&record);
+                self.ledger.decided(*record);
+            }
         }
     }
 
@@ -452,20 +431,25 @@ impl Daemon {
     fn ask_policy(&mut self, decider: Decider, snapshot: Snapshot) {
         self.asking = true;
         let built_in = decider == Decider::BuiltIn;
-        let policy = Arc::clone(if built_in {
-            &self.built_in
+        if built_in {
+            self.life.replaced();
+        }
+        let (policy, shadow) = if built_in {
+            (self.life.built_in(), None)
         } else {
-            &self.in_force.chosen.policy
-        });
+            let policy = Arc::clone(&self.life.in_force().policy);
+            (policy, self.life.shadow())
+        };
         let snapshot = Arc::new(snapshot);
         self.ledger.asked(decider, &policy, &snapshot);
-        self.last_snapshot.send_replace(Some(Arc::clone(&snapshot)));
+        self.seen.send_modify(|seen| policies::see(seen, &snapshot));
         let mailbox = self.mailbox.clone();
         let decision = snapshot.decision_id;
         tokio::spawn(async move {
             let started = Instant::now();
+            let shown = Arc::clone(&snapshot);
             let asked =
-                tokio::task::spawn_blocking(move || policies::decide(&policy, &snapshot)).await;
+                tokio::task::spawn_blocking(move || policies::decide(&policy, &shown)).await;
             let Asked {
                 answer,
                 fuel,
@@ -476,6 +460,7 @@ impl Daemon {
                 failure: Some("lost"),
             });
             let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let own = shadow.and_then(|shadow| Some((shadow, answer.as_ref().ok()?.clone())));
             let _ = mailbox.send(Message::Proposed {
                 event: Event::Proposed { decision, answer },
                 cost: Cost {
@@ -484,7 +469,16 @@ impl Daemon {
                     fuel,
                     failure,
                 },
+                snapshot: Arc::clone(&snapshot),
             });
+            let Some((shadow, proposal)) = own else {
+                return;
+            };
+            let compared =
+                tokio::task::spawn_blocking(move || shadow.compare(&snapshot, &proposal)).await;
+            if let Ok(compared) = compared {
+                let _ = mailbox.send(Message::Compared(Box::new(compared)));
+            }
         });
     }
 
@@ -499,6 +493,23 @@ impl Daemon {
             let outcome = ec2.perform(intent, &request).await;
             Event::Ec2Finished { intent, outcome }
         });
+    }
+}
+
+/// How an ADD went, when it was one and the policy may have had a part in it.
+fn outcome_of_add(reply: &Reply, waited: Millis) -> Option<AddOutcome> {
+    match reply {
+        Reply::Assigned(_) if waited < SLOW_ADD => Some(AddOutcome::Prompt),
+        Reply::Assigned(_) => Some(AddOutcome::Waited),
+        Reply::NoAddress(NoAddress::WaitedTooLong {
+            last_code: None, ..
+        }) => Some(AddOutcome::Refused),
+        // EC2, the subnet or the instance type have the last word there.
+        Reply::NoAddress(_)
+        | Reply::Released(_)
+        | Reply::UnknownSandbox
+        | Reply::IncompleteKey
+        | Reply::NotDurable => None,
     }
 }
 

@@ -18,6 +18,7 @@ mod daemon;
 mod ec2;
 mod imds;
 mod introspection;
+mod kubernetes;
 mod ledger;
 mod logging;
 mod pages;
@@ -41,6 +42,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::daemon::Daemon;
+use crate::kubernetes::Kubernetes;
 use crate::rpc_server::Claim;
 use crate::settings::{Problem, Settings};
 
@@ -179,15 +181,26 @@ async fn run(settings: &Settings, claim: &Claim) -> Result<(), String> {
     let mut stop = pin!(stop_signal()?);
     let clock = Clock::start();
     let (mailbox, inbox) = mpsc::unbounded_channel();
+    let kubernetes = Kubernetes::new(settings).await?;
+    let cluster = kubernetes.as_ref().map(|kubernetes| {
+        let (ears, cluster) = Kubernetes::cluster();
+        kubernetes.listen(ears, mailbox.clone());
+        cluster
+    });
     let ready = tokio::select! {
         () = &mut stop => return Ok(()),
-        ready = start::start(settings, clock, mailbox.clone()) => ready?,
+        ready = start::start(settings, clock, mailbox.clone(), cluster) => ready?,
     };
     if let Some(listen) = settings.introspection.clone() {
         let shelf = ready.beginning.ledger.shelf();
         tokio::spawn(introspection::serve(listen, mailbox.clone(), shelf));
     }
-    let daemon = Daemon::begin(ready.beginning);
+    let mut daemon = Daemon::begin(ready.beginning);
+    if let Some(kubernetes) = &kubernetes
+        && let Some(events) = daemon.life.events()
+    {
+        kubernetes.tell(daemon.life.follow(), events);
+    }
     tokio::spawn(ready.watcher.watch(daemon.snapshots(), mailbox.clone()));
     let listener = claim.listen().map_err(|error| error.to_string())?;
     let (close, closed) = oneshot::channel::<()>();

@@ -14,8 +14,7 @@ pub(crate) fn status(daemon: &Daemon) -> Value {
     let now = daemon.tools.clock.now();
     let summary = daemon.node.summary(now);
     let counts = daemon.tools.ec2.counts();
-    let (plate, in_force) = (&daemon.nameplate, &daemon.in_force);
-    let policy = in_force.chosen.policy.metadata();
+    let plate = &daemon.nameplate;
     json!({
         "node": {
             "name": plate.name,
@@ -30,15 +29,8 @@ pub(crate) fn status(daemon: &Daemon) -> Value {
             "started_at": daemon.tools.clock.started_at(),
             "now": now,
         },
-        "policy": {
-            "name": policy.name,
-            "version": policy.version,
-            "reference": in_force.chosen.reference.to_string(),
-            "digest": in_force.chosen.policy.digest(),
-            "since": in_force.since,
-            "last_error": in_force.last_error,
-            "settings": in_force.chosen.settings,
-        },
+        "policy": daemon.life.status(),
+        "shadow": daemon.life.compared,
         "limits": {
             "enis": summary.limits.enis,
             "slots_per_eni": summary.limits.slots_per_eni,

@@ -1,12 +1,15 @@
 //! What the daemon's loop is told from outside the core: by the plugin, by the status pages, by the
 //! watcher of the policy, by tasks that carried out an effect.
 
+use std::sync::Arc;
+
 use onsen_core::effect::Reply;
 use onsen_core::event::Event;
 use onsen_core::ids::{PodName, SandboxKey};
+use onsen_core::snapshot::Snapshot;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::policies::News;
+use crate::policies::{Compared, News};
 
 /// The loop's mailbox.
 pub(crate) type Mailbox = mpsc::UnboundedSender<Message>;
@@ -42,12 +45,16 @@ pub(crate) enum Message {
     },
     /// The chosen policy or its settings changed, or could not.
     Policy(Box<News>),
+    /// A shadow answered too.
+    Compared(Box<Compared>),
     /// A policy answered: for the core, with what the answer cost for the status page.
     Proposed {
         /// For the core.
         event: Event,
         /// For people.
         cost: Cost,
+        /// What it was shown.
+        snapshot: Arc<Snapshot>,
     },
 }
 

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use onsen_policy_runner::reference::Reference;
 use onsen_wiring::RandomizeSnat;
 
 pub(crate) use reader::parse_flag;
@@ -80,36 +80,6 @@ pub(crate) enum Listen {
     Tcp(SocketAddr),
     /// On a Unix socket.
     Unix(PathBuf),
-}
-
-/// Which policy runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reference {
-    /// One that the daemon carries.
-    BuiltIn(String),
-    /// A component on disk.
-    File(PathBuf),
-}
-
-impl FromStr for Reference {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("builtin", name)) if !name.is_empty() => Ok(Self::BuiltIn(name.into())),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err("builtin:NAME or file:PATH".into()),
-        }
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BuiltIn(name) => write!(f, "builtin:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-        }
-    }
 }
 
 /// Where log lines go.
@@ -184,9 +154,19 @@ pub(crate) struct Settings {
     pub(crate) introspection: Option<Listen>,
     /// The policy unless the file below says otherwise.
     pub(crate) policy: Reference,
-    /// A file that names the policy and its settings, read again each second.
+    /// A file of rules that name policies and settings, read again each second.
     pub(crate) policy_file: Option<PathBuf>,
-    /// Keeps compiled policies.
+    /// The labels of this node, where no API server is asked for them.
+    pub(crate) node_labels_file: Option<PathBuf>,
+    /// `config.json` with the credentials of registries.
+    pub(crate) registry_config: Option<PathBuf>,
+    /// The public key that policies out of registries are signed with.
+    pub(crate) policy_key: Option<PathBuf>,
+    /// How long a new policy is watched beside the last good one.
+    pub(crate) policy_watch: Duration,
+    /// The ConfigMap of rules; absent where no API server is to be asked.
+    pub(crate) policy_config_map: Option<String>,
+    /// Keeps compiled policies, and the last good one.
     pub(crate) cache_dir: PathBuf,
 
     /// Where EC2 answers instead of its regional endpoint.
@@ -347,11 +327,22 @@ impl Settings {
             checkpoint,
             introspection: r.introspection(),
             policy: r
-                .strict("ONSEN_POLICY", "builtin:NAME or file:PATH", |text| {
-                    text.parse().ok()
-                })
+                .strict(
+                    "ONSEN_POLICY",
+                    "builtin:NAME, file:PATH or oci:REGISTRY/REPOSITORY@sha256:DIGEST",
+                    |text| text.parse().ok(),
+                )
                 .unwrap_or_else(|| Reference::BuiltIn(crate::policies::DEFAULT.into())),
             policy_file: r.path("ONSEN_POLICY_FILE"),
+            node_labels_file: r.path("ONSEN_NODE_LABELS_FILE"),
+            registry_config: r.path("ONSEN_REGISTRY_CONFIG"),
+            policy_key: r.path("ONSEN_POLICY_KEY"),
+            policy_watch: r.seconds("ONSEN_POLICY_WATCH", 600),
+            // Kubernetes sets the second variable in every pod.
+            policy_config_map: match var("ONSEN_POLICY_CONFIGMAP") {
+                Some(name) => Some(name).filter(|name| !name.is_empty()),
+                None => var("KUBERNETES_SERVICE_HOST").map(|_| "onsen-policy".to_owned()),
+            },
             ec2_endpoint: r.url("AWS_EC2_ENDPOINT"),
             imds_endpoint: r.url("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
             region: r.text("AWS_REGION"),

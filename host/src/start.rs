@@ -27,11 +27,11 @@ use tokio::sync::watch;
 
 use crate::checkpoint::{self, Found};
 use crate::clock::{self, Clock, millis};
-use crate::daemon::{Beginning, InForce, Nameplate, Tools};
+use crate::daemon::{Beginning, Nameplate, Tools};
 use crate::ec2::{Birthmarks, Ec2, Owner};
 use crate::imds::{Facts, Imds};
 use crate::ledger::Ledger;
-use crate::policies::{self, Watcher};
+use crate::policies::{self, Cluster, Life, Sources, Watcher};
 use crate::recover::{self, PodLink, Recovered};
 use crate::requests::Mailbox;
 use crate::rpc_server::Constants;
@@ -60,15 +60,11 @@ pub(crate) async fn start(
     settings: &Settings,
     clock: Clock,
     mailbox: Mailbox,
+    cluster: Option<Cluster>,
 ) -> Result<Ready, String> {
-    let watcher_settings = settings.clone();
     // A build without the policies says so at once, and not after EC2 has answered.
     builtin::get(policies::DEFAULT).map_err(|absent| absent.to_string())?;
-    let watcher = tokio::task::spawn_blocking(move || {
-        let mut watcher = Watcher::new(&watcher_settings)?;
-        let first = watcher.first();
-        Ok::<_, String>((watcher, first))
-    });
+    let policy = tokio::spawn(first_policy(settings.clone(), cluster, clock));
     let net = Net::open().map_err(|error| chain(&error))?;
     let http = http_client(settings);
     let imds = Imds::new(http.clone(), settings.imds_endpoint.as_deref())
@@ -130,21 +126,18 @@ pub(crate) async fn start(
     .await;
     lead_pods(&net, &recovered, &observation).await;
 
-    let (watcher, (chosen, last_error)) = watcher
+    let (watcher, life) = policy
         .await
         .map_err(|panicked| format!("loading the policy failed: {panicked}"))??;
-    if let Some(why) = &last_error {
-        tracing::error!("the built-in default runs instead of the chosen policy: {why}");
-    }
     let now = clock.now();
     let opened = Ledger::open(Some(&settings.ledger_dir), &header(settings))
         .map_err(|error| format!("the ledger of decisions does not start: {error}"))?;
     let mut config = config(
         settings,
         &facts,
-        chosen.unit(limits.prefixes),
+        life.in_force().unit(limits.prefixes),
         limits,
-        chosen.settings(),
+        life.in_force().settings(),
     );
     config.last_decision = opened.last_decision;
     let (node, effects) = Node::start(
@@ -179,12 +172,7 @@ pub(crate) async fn start(
                 zone: facts.zone.clone(),
                 address: facts.address,
             },
-            in_force: InForce {
-                chosen,
-                since: now,
-                last_error,
-            },
-            built_in: watcher.built_in(),
+            life,
             add_wait: settings.add_wait,
             ledger: opened.ledger,
             mailbox,
@@ -201,6 +189,18 @@ pub(crate) async fn start(
         vpc_cidrs,
         watcher,
     })
+}
+
+/// Compiles the built-in default and what runs first, while the rest of the node is found out.
+async fn first_policy(
+    settings: Settings,
+    cluster: Option<Cluster>,
+    clock: Clock,
+) -> Result<(Watcher, Life), String> {
+    let sources = Sources::new(&settings, cluster);
+    let watcher = tokio::task::spawn_blocking(move || Watcher::new(&settings, sources));
+    let watcher = watcher.await.map_err(|panicked| panicked.to_string())??;
+    watcher.first(clock.now()).await
 }
 
 /// Tries until it works, and says each time why it did not.

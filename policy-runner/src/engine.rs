@@ -44,6 +44,10 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Bytes of the memo.
     pub memo_bytes: usize,
+    /// Bytes of the component itself.
+    pub component_bytes: usize,
+    /// What compiling it may take, once for each component and engine.
+    pub compile_time: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +63,9 @@ impl Default for Limits {
             log_line_bytes: 1_024,
             output_bytes: 1 << 20,
             memo_bytes: 65_536,
+            // A language runtime such as Python's has 40 MB.
+            component_bytes: 64 << 20,
+            compile_time: Duration::from_mins(2),
         }
     }
 }

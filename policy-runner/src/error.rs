@@ -13,6 +13,14 @@ pub enum PolicyError {
         /// What they are instead, and what to do.
         found: &'static str,
     },
+    /// They are too many.
+    #[error("the component has {bytes} bytes; {limit} are allowed")]
+    TooLarge {
+        /// What it has.
+        bytes: usize,
+        /// What it may have.
+        limit: usize,
+    },
     /// It does not export what this host calls.
     #[error("the component does not fit: this host calls {wanted}; {found}")]
     WrongWorld {
@@ -74,6 +82,7 @@ impl PolicyError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotAComponent { .. } => "not-a-component",
+            Self::TooLarge { .. } => "too-large",
             Self::WrongWorld { .. } => "wrong-world",
             Self::UnknownImport(_) => "unknown-import",
             Self::Compile(_) => "compile",

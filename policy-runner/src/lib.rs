@@ -34,10 +34,13 @@ mod error;
 mod policy;
 pub mod recording;
 pub mod reference;
+pub mod rules;
 
 pub use engine::{Engine, Limits};
 pub use error::PolicyError;
-pub use policy::{Decided, LogLevel, LogLine, Metadata, Policy, Problem, SettingKind, SettingSpec};
+pub use policy::{
+    Decided, LogLevel, LogLine, Metadata, Policy, Problem, SettingKind, SettingSpec, digest,
+};
 
 /// The contract that this host speaks.
 pub const CONTRACT: &str = "onsen:policy/policy@0.1.0";

@@ -115,6 +115,13 @@ pub struct Policy {
 
 impl Policy {
     pub(crate) fn load(shared: &Arc<Shared>, wasm: &[u8]) -> Result<Self, PolicyError> {
+        let limit = shared.limits.component_bytes;
+        if wasm.len() > limit {
+            return Err(PolicyError::TooLarge {
+                bytes: wasm.len(),
+                limit,
+            });
+        }
         check_kind(wasm)?;
         let digest = digest(wasm);
         let component = shared.compile(&digest, wasm)?;
@@ -218,7 +225,8 @@ impl std::fmt::Debug for Policy {
     }
 }
 
-fn digest(wasm: &[u8]) -> String {
+/// The digest of a component, `sha256:` and 64 hexadecimal digits.
+pub fn digest(wasm: &[u8]) -> String {
     let mut text = String::from("sha256:");
     for byte in Sha256::digest(wasm) {
         // Writing to a String cannot fail.

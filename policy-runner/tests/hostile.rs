@@ -7,9 +7,11 @@ mod support;
 
 use std::time::Duration;
 
+use onsen_core::proposal::Request;
 use onsen_core::snapshot::Snapshot;
-use onsen_policy_runner::{Decided, Limits, PolicyError};
-use support::{guest, load};
+use onsen_hostile::guest;
+use onsen_policy_runner::{Decided, Engine, Limits, PolicyError};
+use support::load;
 
 /// Fuel for a quick end.
 fn limits() -> Limits {
@@ -241,4 +243,111 @@ fn an_import_that_is_not_the_log_is_refused_by_name() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_start_function_that_loops_is_not_loaded() {
+    let error = load(limits(), &onsen_hostile::endless_start()).unwrap_err();
+    assert!(matches!(error, PolicyError::OutOfFuel { .. }), "{error}");
+}
+
+#[test]
+fn a_component_of_a_hundred_megabytes_is_refused_unread() {
+    let mut bytes = onsen_hostile::idle();
+    bytes.resize(100 << 20, 0);
+    let error = load(limits(), &bytes).unwrap_err();
+    assert!(
+        matches!(error, PolicyError::TooLarge { bytes, limit } if bytes == 100 << 20 && limit == 64 << 20),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_guest_that_traps_now_and_then_answers_in_between() {
+    let policy = load(limits(), &onsen_hostile::trap_every_seventh()).unwrap();
+    let failed = (1..=21).filter(|id| {
+        let snapshot = Snapshot {
+            decision_id: *id,
+            ..Snapshot::default()
+        };
+        policy.decide(&snapshot).is_err()
+    });
+    assert_eq!(failed.collect::<Vec<_>>(), [7, 14, 21]);
+}
+
+/// What a guest asks for in this decision.
+fn requests(component: &[u8], decision_id: u64) -> Vec<Request> {
+    let snapshot = Snapshot {
+        decision_id,
+        ..Snapshot::default()
+    };
+    let decided = load(limits(), component)
+        .unwrap()
+        .decide(&snapshot)
+        .unwrap();
+    assert_eq!(decided.proposal.wake_after, Some(100));
+    let actions = decided.proposal.actions.into_iter();
+    actions.map(|action| action.request).collect()
+}
+
+#[test]
+fn the_hostile_guests_ask_for_what_their_names_say() {
+    assert!(matches!(
+        requests(&onsen_hostile::out_of_range(), 1)[..],
+        [
+            Request::Grow {
+                eni: u32::MAX,
+                count: u32::MAX,
+                ..
+            },
+            Request::DetachEni { eni: 1_000_000 },
+            Request::Release { eni: 7_777, .. }
+        ]
+    ));
+    let all = requests(&onsen_hostile::release_everything(), 1);
+    assert!(
+        matches!(&all[..2], [Request::Release { eni: 0, blocks }, Request::DetachEni { eni: 0 }]
+        if blocks.iter().copied().eq(0..60))
+    );
+    let thrash = onsen_hostile::thrash();
+    assert!(matches!(
+        requests(&thrash, 1)[..],
+        [Request::Grow { eni: 0, .. }]
+    ));
+    assert!(matches!(
+        requests(&thrash, 2)[..],
+        [Request::Release { eni: 0, .. }]
+    ));
+    assert!(requests(&onsen_hostile::idle(), 1).is_empty());
+}
+
+#[test]
+fn no_hostile_guest_gets_more_than_its_limits_and_each_is_named() {
+    // A part of what a component is given in a daemon, for a quick end.
+    let engine = Engine::new(limits(), None).unwrap();
+    for (component, words) in [
+        (onsen_hostile::endless_loop(), "units of fuel"),
+        (onsen_hostile::endless_recursion(), "trapped"),
+        (onsen_hostile::memory_bomb(), "bytes of memory"),
+        (onsen_hostile::huge_output(), "cannot be read"),
+        (onsen_hostile::trap(), "trapped"),
+    ] {
+        let policy = engine.load(&component).unwrap();
+        let error = policy.decide(&Snapshot::default()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    for (component, words) in [
+        (
+            onsen_hostile::forbidden_import(),
+            "imports wasi:cli/environment",
+        ),
+        (onsen_hostile::wrong_world(), "example:other/thing@1.0.0"),
+    ] {
+        let error = engine.load(&component).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let flood = engine.load(&onsen_hostile::log_flood()).unwrap();
+    let decided = flood.decide(&Snapshot::default()).unwrap();
+    assert_eq!(decided.log.len(), 101);
+    assert_eq!(decided.log[100].message, "9900 more lines were dropped");
 }

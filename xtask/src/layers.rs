@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 21] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -49,6 +49,11 @@ const RULES: [Rule; 19] = [
         never: &["tokio", AWS],
     },
     Rule {
+        package: "onsen-registry",
+        ours: &[],
+        never: &["onsen-core", "wasmtime", AWS],
+    },
+    Rule {
         package: "onsen-policy-sdk",
         ours: &[],
         never: &["onsen-core", "wasmtime", "tokio", AWS],
@@ -71,6 +76,7 @@ const RULES: [Rule; 19] = [
             "onsen-net",
             "onsen-rpc",
             "onsen-policy-runner",
+            "onsen-registry",
         ],
         never: &["onsen-sim", "onsen-cli"],
     },
@@ -105,6 +111,11 @@ const RULES: [Rule; 19] = [
         never: &["tokio", "wasmtime", AWS],
     },
     Rule {
+        package: "onsen-hostile",
+        ours: &[],
+        never: &["tokio", "wasmtime", AWS],
+    },
+    Rule {
         package: "onsen-node-tests",
         ours: &["onsen-harness"],
         never: &["tokio", "wasmtime", AWS],
@@ -121,7 +132,7 @@ const RULES: [Rule; 19] = [
     },
     Rule {
         package: "xtask",
-        ours: &["onsen-harness"],
+        ours: &["onsen-harness", "onsen-hostile"],
         never: &["tokio", "wasmtime", AWS],
     },
 ];

@@ -40,6 +40,8 @@ pub struct Node {
 pub struct Status {
     /// The policy in force.
     pub policy: Policy,
+    /// How its shadow compares.
+    pub shadow: Shadow,
     /// What the node may have.
     pub limits: Limits,
     /// The pool in numbers.
@@ -57,8 +59,33 @@ pub struct Policy {
     pub name: String,
     /// Digest of its bytes.
     pub digest: String,
-    /// Why the last change was refused.
+    /// The rule that chose it.
+    pub rule: Option<String>,
+    /// Its settings.
+    pub settings: BTreeMap<String, String>,
+    /// Whether it has yet to prove good.
+    pub on_probation: bool,
+    /// Why the last change was refused, or undone.
     pub last_error: Option<String>,
+    /// Swaps since the daemon started.
+    pub swaps: u64,
+    /// Wishes refused since then.
+    pub refusals: u64,
+    /// Swaps undone since then.
+    pub rollbacks: u64,
+}
+
+/// How a second policy compares.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Shadow {
+    /// Decisions compared.
+    pub compared: u64,
+    /// Among them those in which the two differed.
+    pub differed: u64,
+    /// Decisions in which it failed.
+    pub failed: u64,
+    /// The last one in which the two differed.
+    pub last_difference: Option<Value>,
 }
 
 /// What the node may have.
@@ -171,9 +198,10 @@ impl Node {
                 ready.imds_endpoint.clone(),
             ),
             ("ONSEN_CACHE_DIR".to_owned(), text(dir.join("cache"))),
+            ("ONSEN_POLICY_FILE".to_owned(), text(dir.join("rules.yaml"))),
             (
-                "ONSEN_POLICY_FILE".to_owned(),
-                text(dir.join("policy.json")),
+                "ONSEN_NODE_LABELS_FILE".to_owned(),
+                text(dir.join("labels")),
             ),
             ("ONSEN_LOG_FORMAT".to_owned(), "text".to_owned()),
             ("ONSEN_SEED".to_owned(), "1".to_owned()),
@@ -281,13 +309,23 @@ impl Node {
     /// Names the policy, and settings that differ from the environment's.
     pub fn set_policy(&self, reference: &str, settings: &[(&str, &str)]) -> Result<()> {
         let settings: BTreeMap<_, _> = settings.iter().copied().collect();
-        let text = json!({"policy": reference, "settings": settings}).to_string();
-        // Written whole beside it and renamed, as kubelet does with a ConfigMap.
-        let path = self.dir.join("policy.json");
-        let fresh = self.dir.join("policy.json.new");
-        std::fs::write(&fresh, text)
-            .and_then(|()| std::fs::rename(&fresh, &path))
-            .map_err(HarnessError::io(format!("write {}", path.display())))
+        let rule = json!({"policy": reference, "settings": settings});
+        self.set_rules(&json!({"rules": [rule]}).to_string())
+    }
+
+    /// Writes the rules, YAML or JSON.
+    pub fn set_rules(&self, text: &str) -> Result<()> {
+        replace(&self.dir.join("rules.yaml"), text.as_bytes())
+    }
+
+    /// Puts a component beside the rules, where `configmap:NAME` finds it.
+    pub fn put_component(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        replace(&self.dir.join(name), bytes)
+    }
+
+    /// Gives the node labels, `key=value` with commas between them.
+    pub fn set_labels(&self, labels: &str) -> Result<()> {
+        replace(&self.dir.join("labels"), labels.as_bytes())
     }
 
     /// The daemon's view in numbers.
@@ -329,4 +367,12 @@ impl Node {
         })
         .map_err(|error| with_log(error, &log))
     }
+}
+
+/// Written whole beside it and renamed, as kubelet does with a ConfigMap.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, bytes)
+        .and_then(|()| std::fs::rename(&fresh, path))
+        .map_err(HarnessError::io(format!("write {}", path.display())))
 }

@@ -54,15 +54,14 @@ private_test! {
         Ok(())
     }
 
-    fn a_policy_file_that_is_no_json_is_refused_and_the_old_policy_goes_on() {
+    fn rules_that_cannot_be_read_are_refused_and_the_old_policy_goes_on() {
         let mut lab = Lab::start(&LabOptions::default())?;
         let node = lab.node();
         node.set_policy("builtin:prefix-frugal", &[])?;
         node.wait_status("prefix-frugal", PATIENCE, |status| {
             status.policy.name == "prefix-frugal"
         })?;
-        let written = std::fs::write(node.dir().join("policy.json"), "{ not json");
-        written.map_err(HarnessError::io("write a bad policy file"))?;
+        node.set_rules("{ neither JSON nor YAML")?;
         let status = node.wait_status("the refusal", PATIENCE, |status| {
             status.policy.last_error.is_some()
         })?;
@@ -71,7 +70,7 @@ private_test! {
         Ok(())
     }
 
-    fn a_setting_in_the_policy_file_takes_effect_at_once() {
+    fn a_setting_in_a_rule_takes_effect_at_once() {
         let mut lab = Lab::start(&LabOptions::default())?;
         let node = lab.node();
         node.set_policy("builtin:default-warm-eni", &[("WARM_IP_TARGET", "12")])?;

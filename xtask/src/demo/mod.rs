@@ -1,4 +1,4 @@
-//! The demo: seven steps that show on real programs that a Wasm policy fills a warm pool, and that
+//! The demo: eight steps that show on real programs that a Wasm policy fills a warm pool, and that
 //! pods get addresses and can talk.
 //!
 //! In: the built programs. Out: a live table, progress lines, a summary of checks. What must hold:
@@ -71,6 +71,7 @@ impl Options {
         options.settings.extend([
             ("IP_COOLDOWN_PERIOD".to_owned(), seconds(speed.cooldown)),
             ("ONSEN_MIN_ENI_AGE".to_owned(), seconds(speed.min_eni_age)),
+            ("ONSEN_POLICY_WATCH".to_owned(), "2".to_owned()),
         ]);
         options
     }

@@ -1,4 +1,4 @@
-//! The seven steps, in the order in which they are shown.
+//! The eight steps, in the order in which they are shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -70,6 +70,7 @@ pub(crate) fn run(options: &Options, checks: &mut Checks) -> Result<(), Failure>
     talking(&mut stage, &first, &second)?;
     burst(&mut stage, &mut first, &second)?;
     swap(&mut stage, &mut first, &second)?;
+    misbehave(&mut stage)?;
     if options.keep {
         keep(&stage)?;
     }
@@ -334,9 +335,9 @@ fn swap(stage: &mut Stage, first: &mut Vec<Running>, second: &[Running]) -> Resu
     let near_address = near.address();
     let flow = Flow::start(&near.pod.netns, &far.pod.netns, far.address())?;
     let before = stage.node(0).status()?.pool;
-    stage.screen.say(
-        "  naming builtin:prefix-frugal in the policy file of node-1, with 40 addresses to spare",
-    );
+    stage
+        .screen
+        .say("  naming builtin:prefix-frugal in the rules of node-1, with 40 addresses to spare");
     let settings = [("FRUGAL_MIN_FREE", "40"), ("FRUGAL_IDLE_SECONDS", "1")];
     stage
         .node(0)
@@ -392,6 +393,60 @@ fn swap(stage: &mut Stage, first: &mut Vec<Running>, second: &[Running]) -> Resu
     Ok(())
 }
 
+fn misbehave(stage: &mut Stage) -> Result<(), Failure> {
+    stage.screen.step("7  Policies that misbehave");
+    // It proves good by deciding well until its probation is over.
+    let good = stage
+        .node(0)
+        .wait_status("prefix-frugal proving good", PATIENCE, |status| {
+            !status.policy.on_probation
+        })?
+        .policy;
+    let pods = |node: &Node| -> Result<BTreeSet<IpAddr>, Failure> {
+        Ok(node.pods()?.into_iter().map(|pod| pod.address).collect())
+    };
+    let before = pods(stage.node(0))?;
+    for (name, component, what) in [
+        (
+            "endless.wasm",
+            onsen_hostile::endless_loop(),
+            "one that computes for ever",
+        ),
+        (
+            "greedy.wasm",
+            onsen_hostile::release_everything(),
+            "one that gives back every address and every ENI",
+        ),
+    ] {
+        stage.screen.say(&format!("  naming {what}"));
+        stage.node(0).put_component(name, &component)?;
+        stage
+            .node(0)
+            .set_policy(&format!("configmap:{name}"), &[])?;
+        let told = stage
+            .node(0)
+            .wait_status("its end", PATIENCE, |status| {
+                let why = status.policy.last_error.as_ref();
+                why.is_some_and(|why| why.contains(name)) && status.policy.digest == good.digest
+            })?
+            .policy;
+        let verb = if told.rollbacks > 0 {
+            "was rolled back"
+        } else {
+            "was refused"
+        };
+        stage
+            .screen
+            .say(&format!("  {}", told.last_error.unwrap_or_default()));
+        let same = pods(stage.node(0))? == before;
+        stage.check(
+            &format!("{name} {verb}, prefix-frugal decides again, every pod has its address"),
+            same,
+        );
+    }
+    Ok(())
+}
+
 /// Addresses that do not belong to a prefix.
 fn single(pool: &Pool) -> u32 {
     pool.addresses.saturating_sub(16 * pool.prefixes)
@@ -414,7 +469,7 @@ fn end(
     first: &mut Vec<Running>,
     second: &mut Vec<Running>,
 ) -> Result<(), Failure> {
-    stage.screen.step("7  The end");
+    stage.screen.step("8  The end");
     for (at, pods) in [(0, first), (1, second)] {
         let plugin = stage.node(at).plugin.clone();
         pods::stop(&plugin, pods)?;
