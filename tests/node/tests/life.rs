@@ -12,6 +12,8 @@ use onsen_harness::wait::wait_until;
 use onsen_harness::{HarnessError, Lab, LabOptions, Result, private_test};
 
 const PATIENCE: Duration = Duration::from_mins(1);
+/// What is said of a guest that computes too long.
+const FUEL: &str = "units of fuel";
 
 /// A lab whose policies prove good after some seconds.
 fn trusting(seconds: &str) -> LabOptions {
@@ -66,13 +68,13 @@ private_test! {
         let mut huge = onsen_hostile::idle();
         huge.resize(100 << 20, 0);
         for (name, component, words) in [
-            ("endless-loop", onsen_hostile::endless_loop(), "units of fuel"),
+            ("endless-loop", onsen_hostile::endless_loop(), FUEL),
             ("endless-recursion", onsen_hostile::endless_recursion(), "trapped"),
             ("memory-bomb", onsen_hostile::memory_bomb(), "bytes of memory"),
             ("huge-output", onsen_hostile::huge_output(), "answer cannot be read"),
             ("trap", onsen_hostile::trap(), "trapped"),
             ("trap-every-seventh", onsen_hostile::trap_every_seventh(), "trapped"),
-            ("endless-start", onsen_hostile::endless_start(), "units of fuel"),
+            ("endless-start", onsen_hostile::endless_start(), FUEL),
             ("forbidden-import", onsen_hostile::forbidden_import(), "imports wasi:cli/environment"),
             ("wrong-world", onsen_hostile::wrong_world(), "example:other/thing"),
             ("100-megabytes", huge, "more than the 67108864 bytes"),
@@ -82,7 +84,9 @@ private_test! {
             node.set_policy(&format!("configmap:{name}"), &[])?;
             let status = churn(node, "the refusal", |status| status.policy.refusals > refusals)?;
             let why = status.policy.last_error.unwrap_or_default();
-            assert!(why.contains(name) && why.contains(words), "{name}: {why}");
+            // Where the machine is slow, time is up before the fuel is.
+            let named = why.contains(words) || words == FUEL && why.contains("did not answer within");
+            assert!(why.contains(name) && named, "{name}: {why}");
             assert_eq!(status.policy.digest, before.digest, "{name}: the old policy is in force");
             assert_eq!(status.policy.swaps, before.swaps, "{name}");
             assert_eq!(held(node)?, holding, "{name}: nothing in use is touched");
@@ -156,9 +160,12 @@ private_test! {
         assert_eq!(status.digest, good.digest);
         let why = status.last_error.unwrap_or_default();
         assert!(why.contains("was rolled back before: 3 of its last"), "{why}");
-        // The same component with another setting is another wish.
+        // The same component with another setting is another wish, which is tried on its own merits.
         node.set_policy("configmap:later", &[("A", "2")])?;
-        node.wait_status("the wish granted", PATIENCE, |status| status.policy.swaps == 1)?;
+        node.wait_status("another verdict", PATIENCE, |status| {
+            let why = status.policy.last_error.as_ref();
+            why.is_some_and(|why| why.contains("it fails on snapshot"))
+        })?;
         Ok(())
     }
 
