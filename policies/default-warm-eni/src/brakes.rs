@@ -7,14 +7,31 @@
 use onsen_policy_sdk::outcomes::{is_growth, is_shortage, retry_at};
 use onsen_policy_sdk::{EniView, Operation, Outcome, SECOND, View};
 
+use crate::ROUND;
+use crate::memo::Memo;
 use crate::targets::Targets;
 
 /// Pause after a subnet had nothing left.
 const SHORTAGE: u64 = 120 * SECOND;
-/// The host reads the ENI anew in this time.
+/// How long EC2 is believed that an ENI holds no more than it does.
 const DISAGREEMENT: u64 = 60 * SECOND;
 /// How long an attachment limit that EC2 told of is believed.
 const ATTACHMENT_LIMIT: u64 = 600 * SECOND;
+
+/// EC2 counts more on an ENI than the host does.
+const FULLER_THAN_KNOWN: &str = "PrivateIpAddressLimitExceeded";
+
+/// Whether upstream tries the next thing in the same round after this call.
+pub(crate) fn goes_on(last: &Outcome, discovery: bool) -> bool {
+    let shortage = is_shortage(&last.code);
+    match last.operation {
+        Operation::Grow if last.asked > 1 => {
+            !last.code.is_empty() && last.code != FULLER_THAN_KNOWN
+        }
+        Operation::Grow | Operation::AttachEni => discovery && shortage,
+        Operation::Release | Operation::DetachEni => false,
+    }
+}
 
 /// How much may be asked for on an ENI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +49,18 @@ pub(crate) enum Allowance {
 pub(crate) struct Brakes<'a> {
     outcomes: &'a [Outcome],
     now: u64,
+    strict: bool,
+    /// Since when refusals of single ENIs are remembered: upstream starts each round anew.
+    since: u64,
 }
 
 impl<'a> Brakes<'a> {
-    pub(crate) fn new(view: &View<'a>) -> Self {
+    pub(crate) fn new(view: &View<'a>, targets: &Targets, memo: &Memo) -> Self {
         Self {
             outcomes: &view.snapshot.ec2.outcomes,
             now: view.snapshot.now,
+            strict: targets.strict,
+            since: if targets.strict { memo.round_at } else { 0 },
         }
     }
 
@@ -46,7 +68,7 @@ impl<'a> Brakes<'a> {
     pub(crate) fn growth_at(&self, view: &View<'_>, targets: &Targets) -> u64 {
         let has_its_own_rule = |outcome: &Outcome| {
             is_shortage(&outcome.code)
-                || outcome.code == "PrivateIpAddressLimitExceeded"
+                || outcome.code == FULLER_THAN_KNOWN
                 || outcome.code == "AttachmentLimitExceeded"
                 || (outcome.operation == Operation::Grow && outcome.asked > 1)
         };
@@ -64,25 +86,42 @@ impl<'a> Brakes<'a> {
             })
             .map_or(0, |outcome| outcome.at.saturating_add(SHORTAGE))
         };
+        // The host reads the ENI anew; what it finds may be all that is wanted.
+        let reading = self
+            .newest(|outcome| !targets.strict && outcome.code == FULLER_THAN_KNOWN)
+            .map_or(0, |outcome| outcome.at.saturating_add(ROUND));
         // A shortage that a new ENI met in every subnet stops all growth.
         let attach = self.subnet(view, targets).err().unwrap_or(0);
         let throttled = view.snapshot.ec2.throttled_until;
-        retry.max(shortage).max(attach).max(throttled)
+        let pauses = [retry, shortage, reading, attach, throttled];
+        pauses.into_iter().fold(0, u64::max)
     }
 
     pub(crate) fn allowance(&self, eni: EniView<'_>) -> Allowance {
-        let newest = self.newest(|outcome| {
-            outcome.operation == Operation::Grow && outcome.eni == Some(eni.index)
-        });
-        // A call that a look showed undone was not refused: there is nothing to be careful about.
-        let refused = |outcome: &&Outcome| !matches!(outcome.code.as_str(), "" | "Unknown");
-        let Some(last) = newest.filter(refused) else {
+        let is_about = |it: &Outcome| it.operation == Operation::Grow && it.eni == Some(eni.index);
+        let Some(place) = self.outcomes.iter().rposition(is_about) else {
             return Allowance::All;
         };
+        let (last, since) = (&self.outcomes[place], &self.outcomes[place + 1..]);
+        // A call that a look showed undone was not refused: there is nothing to be careful about.
+        if matches!(last.code.as_str(), "" | "Unknown") || last.at < self.since {
+            return Allowance::All;
+        }
         let until = |pause: u64| last.at.saturating_add(pause);
-        if last.code == "PrivateIpAddressLimitExceeded" {
-            self.later(until(DISAGREEMENT))
-        } else if self.now >= until(SHORTAGE) {
+        if last.code == FULLER_THAN_KNOWN {
+            return if self.strict {
+                Allowance::All
+            } else {
+                self.later(until(DISAGREEMENT))
+            };
+        }
+        // Where something was had since, there is something. Upstream's next round asks anew anyhow.
+        let anew = |it: &Outcome| {
+            is_growth(it)
+                && it.code.is_empty()
+                && (self.strict || it.subnet == Some(eni.eni.subnet))
+        };
+        if self.now >= until(SHORTAGE) || since.iter().any(anew) {
             Allowance::All
         } else if last.asked > 1 {
             Allowance::One

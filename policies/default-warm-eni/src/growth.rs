@@ -18,20 +18,20 @@ pub(crate) fn plan<'a>(
     targets: &Targets,
     pool: &mut Pool<'a>,
     draft: &mut Draft,
+    brakes: &Brakes<'_>,
     budget: &mut u32,
 ) -> Option<String> {
     let now = view.snapshot.now;
     if !is_wanted(targets, pool) {
         return None;
     }
-    let brakes = Brakes::new(view);
     let resume = brakes.growth_at(view, targets);
     if now < resume {
         return Some(pause(view, draft, resume, "after an error of EC2"));
     }
     let mut planned = false;
     while *budget > 0 && is_wanted(targets, pool) {
-        match step(view, targets, pool, draft, &brakes) {
+        match step(view, targets, pool, draft, brakes) {
             Ok(next) => {
                 *budget -= 1;
                 planned = true;
@@ -78,7 +78,7 @@ fn step(
             targets.compare(&pool.sums)
         ),
     };
-    let mut short_until = None;
+    let mut full_until = None;
     for line in &pool.lines {
         let eni = line.eni;
         if !line.can_fill(targets) || draft.touches(eni) {
@@ -88,7 +88,7 @@ fn step(
             Allowance::All => (clamp(wanted, eni), Next::Step),
             Allowance::One => (1, Next::Outcome),
             Allowance::NotBefore(until) => {
-                short_until = Some(short_until.map_or(until, |earlier: u64| earlier.min(until)));
+                full_until = Some(full_until.map_or(until, |earlier: u64| earlier.min(until)));
                 continue;
             }
         };
@@ -114,13 +114,13 @@ fn step(
     let attached = attach(view, targets, pool, draft, brakes, wanted, &why);
     attached
         .map(|()| Next::Step)
-        .map_err(|refusal| match short_until {
+        .map_err(|refusal| match full_until {
             // Upstream makes no pause here.
             Some(until) if !targets.strict => pause(
                 view,
                 draft,
                 until,
-                "the subnet of an ENI is short, and no ENI can be added",
+                "EC2 gives an ENI no more for now, and no ENI can be added",
             ),
             _ => refusal,
         })

@@ -28,8 +28,9 @@ use onsen_policy_sdk::{
     Decision, Draft, Family, Metadata, Placement, Policy, SECOND, Trigger, View, ipv6,
 };
 
+use brakes::Brakes;
 use memo::Memo;
-use pool::Pool;
+use pool::{Line, Pool};
 use targets::Targets;
 
 /// The policy.
@@ -70,15 +71,20 @@ pub fn decide(view: &View<'_>) -> Decision {
         );
     }
     if view.snapshot.node.family == Family::Ipv6 {
-        return ipv6::one_prefix_each(view);
+        return on_ipv6(view);
     }
     let cards = Targets::of_cards(view);
+    let mut goes_on = false;
     if cards.iter().any(|targets| targets.strict) {
-        if let Some(why) = between_rounds(view, &memo, &mut draft) {
-            draft.remember(memo.write(now));
-            return draft.finish(Placement::Pack, why);
+        match round(view, &cards, &memo) {
+            Round::NotBefore(due, why) => {
+                draft.wake_after(due.saturating_sub(now));
+                draft.remember(memo.write(now));
+                return draft.finish(Placement::Pack, why.into());
+            }
+            Round::GoesOn => goes_on = true,
+            Round::Begins => memo.round_at = now,
         }
-        memo.round_at = now;
         draft.wake_after(ROUND);
     }
     let mut budgets = Budgets {
@@ -92,6 +98,10 @@ pub fn decide(view: &View<'_>) -> Decision {
             0 => format!("{found}."),
             card => format!("Card {card}: {found}."),
         });
+    }
+    if goes_on && budgets.grow == view.snapshot.ec2.grow_budget {
+        // Nothing is left to try: the round is over.
+        memo.round_at = now;
     }
     draft.remember(memo.write(now));
     draft.finish(Placement::Pack, reasons.join(" "))
@@ -117,14 +127,15 @@ fn one_card(
     // Before growth: what is left over holds slots that growth needs. Upstream only does it when it
     // starts, and when the last pod of a leftover prefix goes.
     let now_is_the_time = !targets.strict || view.snapshot.trigger == Trigger::Start;
-    if pool.waiting == 0
-        && now_is_the_time
-        && shrink::leftovers(targets, &pool, draft, &mut budgets.release)
-    {
-        return format!("{start}; blocks of the other unit go back first");
+    let is_quiet = pool.waiting == 0 && now_is_the_time;
+    let may_wait = !targets.strict && targets.is_low(&sums);
+    let is_meant = |line: &Line<'_>| !(may_wait && line.eni.eni.excluded);
+    if is_quiet && shrink::leftovers(targets, &pool, draft, &mut budgets.release, is_meant) {
+        return format!("{start}; blocks that serve no new pod go back first");
     }
     let calls = budgets.grow;
-    let blocked = growth::plan(view, targets, &mut pool, draft, &mut budgets.grow);
+    let brakes = Brakes::new(view, targets, memo);
+    let blocked = growth::plan(view, targets, &mut pool, draft, &brakes, &mut budgets.grow);
     let grows = budgets.grow < calls;
     draft.pressure(match (pool.unserved(), targets.is_low(&sums), &blocked) {
         (1.., _, _) => 100,
@@ -150,24 +161,49 @@ fn one_card(
     format!("{start}; {}: {verdict}", targets.in_words())
 }
 
-/// Upstream's loop sleeps between rounds and while its calls are under way. After a call that failed
-/// it goes on at once. Why nothing is done now; `None` when a round is due.
-fn between_rounds(view: &View<'_>, memo: &Memo, draft: &mut Draft) -> Option<String> {
+/// IPv6: an ENI on each card, a /80 on each ENI. Upstream adds ENIs only when it starts.
+fn on_ipv6(view: &View<'_>) -> Decision {
+    let cards = Targets::of_cards(view);
+    let most = |targets: &Targets| {
+        let adds = !targets.strict || view.snapshot.trigger == Trigger::Start;
+        let most = if adds { targets.max_enis } else { 0 };
+        (targets.card, most)
+    };
+    let cards: Vec<_> = cards.iter().map(most).collect();
+    ipv6::one_prefix_each(view, &cards)
+}
+
+/// Where upstream's loop stands.
+enum Round {
+    /// It sleeps, or its calls are under way; why, for people.
+    NotBefore(u64, &'static str),
+    /// A call was refused, and the same round tries the next thing.
+    GoesOn,
+    /// A new round is due.
+    Begins,
+}
+
+/// Upstream's loop sleeps 5 s after each round, and waits for its calls.
+fn round(view: &View<'_>, cards: &[Targets], memo: &Memo) -> Round {
     let snapshot = view.snapshot;
     if snapshot.ec2.in_flight > 0 {
-        draft.wake_after(ROUND);
-        return Some("The calls of the last round are under way.".into());
+        let why = "The calls of the last round are under way.";
+        return Round::NotBefore(snapshot.now.saturating_add(ROUND), why);
     }
-    let last = snapshot.ec2.outcomes.last();
-    let on_the_ladder = last.is_some_and(|last| {
-        is_growth(last) && !last.code.is_empty() && last.asked > 1 && last.at >= memo.round_at
-    });
-    let due = memo.round_at.saturating_add(ROUND);
-    if snapshot.now >= due || on_the_ladder {
-        return None;
+    let calls = snapshot.ec2.outcomes.iter();
+    let last = calls
+        .rev()
+        .find(|it| is_growth(it) && it.at >= memo.round_at);
+    let discovery = cards.iter().any(|targets| targets.subnet_discovery);
+    if last.is_some_and(|last| brakes::goes_on(last, discovery)) {
+        return Round::GoesOn;
     }
-    draft.wake_after(due - snapshot.now);
-    Some("Upstream's loop sleeps 5 s between two rounds.".into())
+    let end = last.map_or(memo.round_at, |last| last.at);
+    let due = end.saturating_add(ROUND);
+    if snapshot.now >= due || memo.round_at == 0 {
+        return Round::Begins;
+    }
+    Round::NotBefore(due, "Upstream's loop sleeps 5 s between two rounds.")
 }
 
 #[cfg(test)]

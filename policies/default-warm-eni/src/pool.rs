@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use onsen_policy_sdk::{EniState, EniView, Role, Totals, Unit, View};
+use onsen_policy_sdk::{Block, EniState, EniView, Role, Totals, Unit, View};
 
 use crate::targets::Targets;
 
@@ -22,7 +22,24 @@ pub(crate) struct Line<'a> {
     pub(crate) leftover: Totals,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// These blocks of an ENI.
+    fn of(eni: EniView<'a>, blocks: impl IntoIterator<Item = Block>, targets: &Targets) -> Self {
+        let (mut active, mut leftover) = (Totals::default(), Totals::default());
+        for block in blocks {
+            if block.unit == targets.unit {
+                active += Totals::from(block);
+            } else {
+                leftover += Totals::from(block);
+            }
+        }
+        Self {
+            eni,
+            active,
+            leftover,
+        }
+    }
+
     pub(crate) fn has_pods(&self) -> bool {
         self.active.assigned + self.leftover.assigned > 0
     }
@@ -112,24 +129,14 @@ impl<'a> Pool<'a> {
             if eni.eni.state == EniState::Detaching {
                 continue;
             }
-            let (mut active, mut leftover) = (Totals::default(), Totals::default());
-            for block in eni.blocks() {
-                if block.unit == targets.unit {
-                    active += Totals::from(block);
-                } else {
-                    leftover += Totals::from(block);
-                }
-            }
-            let line = Line {
-                eni,
-                active,
-                leftover,
-            };
+            let line = Line::of(eni, eni.blocks(), targets);
             pool.sums.add(&line, targets);
             pool.usable += match eni.eni.state {
                 // What it brings cannot be given yet, but need not be asked for again.
-                EniState::Attaching => i64::from(active.addresses),
-                EniState::Ready | EniState::Detaching => i64::from(active.free + leftover.free),
+                EniState::Attaching => i64::from(line.active.addresses),
+                EniState::Ready | EniState::Detaching => {
+                    i64::from(line.active.free + line.leftover.free)
+                }
             };
             pool.expect(i64::from(eni.eni.in_flight), targets);
             pool.coming += i64::from(eni.eni.in_flight);
@@ -153,12 +160,19 @@ impl<'a> Pool<'a> {
         self.usable += addresses;
     }
 
+    /// Counts blocks of an ENI that go back as gone.
+    pub(crate) fn lose(&mut self, eni: EniView<'a>, blocks: &[Block], targets: &Targets) {
+        let gone = Line::of(eni, blocks.iter().copied(), targets);
+        self.sums = self.without(&gone, targets);
+        self.usable -= i64::from(gone.active.free + gone.leftover.free);
+    }
+
     /// Waiting pods for which no address is free or on its way.
     pub(crate) fn unserved(&self) -> i64 {
         (self.waiting - self.usable).max(0)
     }
 
-    /// The sums if this ENI were gone.
+    /// The sums without this ENI, or without some of its blocks.
     pub(crate) fn without(&self, line: &Line<'_>, targets: &Targets) -> Sums {
         let mut gone = Sums::default();
         gone.add(line, targets);

@@ -1,4 +1,4 @@
-//! The way back: blocks left over from a change of unit, surplus blocks, one ENI of a card.
+//! The way back: blocks that serve no new pod, surplus blocks, one ENI of a card.
 //!
 //! Must hold: the newest ENI first, so that a shrinking node ends with the fewest ENIs; the pool
 //! is not low afterwards.
@@ -29,7 +29,8 @@ pub(crate) fn plan(
 ) -> String {
     let surplus = targets.surplus(&pool.sums);
     let mut released = 0;
-    if surplus > 0 && pool.coming == 0 {
+    // What pods wait for is no surplus.
+    if surplus > 0 && pool.coming == 0 && pool.waiting == 0 {
         let due = memo.released_at.saturating_add(RELEASE_PERIOD);
         if view.snapshot.now < due {
             draft.wake_after(due - view.snapshot.now);
@@ -71,37 +72,45 @@ pub(crate) fn consider_detach(
     targets.managed && should_detach(targets, pool) && detach(targets, pool, draft, budget)
 }
 
-fn releasable(line: &Line<'_>, is_meant: impl Fn(Unit) -> bool, most: u32) -> Vec<u32> {
+fn releasable(line: &Line<'_>, is_meant: impl Fn(Unit) -> bool, most: u32) -> Vec<Block> {
     line.eni
         .blocks()
         .rev()
         .filter(|block: &Block| is_meant(block.unit) && block.releasable)
         .take(most as usize)
-        .map(|block| block.index)
         .collect()
 }
 
-/// Gives back the free blocks of the unit that is not in force. They serve no new pods.
+fn indexes(blocks: &[Block]) -> Vec<u32> {
+    blocks.iter().map(|block| block.index).collect()
+}
+
+/// Gives back the free blocks that serve no new pod: those of the unit that is not in force, and all
+/// of an excluded ENI.
 pub(crate) fn leftovers(
     targets: &Targets,
     pool: &Pool<'_>,
     draft: &mut Draft,
     budget: &mut u32,
+    is_meant: impl Fn(&Line<'_>) -> bool,
 ) -> bool {
     let mut found = false;
-    let unit = match targets.unit {
-        Unit::Address => Unit::Prefix,
-        Unit::Prefix => Unit::Address,
-    };
-    for line in pool.lines.iter().rev() {
-        let blocks = releasable(line, |of| of == unit, u32::MAX);
+    for line in pool.lines.iter().rev().filter(|line| is_meant(line)) {
+        // Upstream clears excluded ENIs of card 0 only.
+        let serves_none = line.eni.eni.excluded && !(targets.strict && targets.card > 0);
+        let blocks = releasable(line, |of| serves_none || of != targets.unit, u32::MAX);
         if *budget > 0 && !blocks.is_empty() {
-            let what = counted(blocks.len() as u32, unit);
+            let why = if serves_none {
+                "its subnet is excluded"
+            } else {
+                "they are left from before the change of unit"
+            };
             let reason = format!(
-                "{what} of {} left from before the change of unit go back.",
+                "{} blocks of {} serve no new pod and go back: {why}.",
+                blocks.len(),
                 line.eni.name()
             );
-            draft.release(line.eni, blocks, reason);
+            draft.release(line.eni, indexes(&blocks), reason);
             *budget -= 1;
             found = true;
         }
@@ -119,12 +128,13 @@ fn release(
 ) -> i64 {
     let found = targets.compare(&pool.sums);
     let mut released = 0;
-    for line in pool.lines.iter().rev() {
+    let lines = pool.lines.clone();
+    for line in lines.iter().rev() {
         if released >= surplus || *budget == 0 {
             break;
         }
-        // Upstream takes a leftover of the other unit for one of this.
-        let is_meant = |unit| unit == targets.unit || targets.strict;
+        // Upstream takes a leftover of the other unit, and what an excluded ENI holds, for surplus.
+        let is_meant = |unit| targets.strict || (unit == targets.unit && !line.eni.eni.excluded);
         let blocks = releasable(line, is_meant, count(surplus - released));
         if blocks.is_empty() {
             continue;
@@ -133,9 +143,9 @@ fn release(
         *budget -= 1;
         let what = counted(blocks.len() as u32, targets.unit);
         let reason = format!("{found}: {what} of {} go back.", line.eni.name());
-        draft.release(line.eni, blocks, reason);
+        draft.release(line.eni, indexes(&blocks), reason);
+        pool.lose(line.eni, &blocks, targets);
     }
-    pool.expect(-released, targets);
     released
 }
 

@@ -59,7 +59,7 @@ pub fn decide(view: &View<'_>) -> Decision {
         );
     }
     if view.snapshot.node.family == Family::Ipv6 {
-        return ipv6::one_prefix_each(view);
+        return ipv6::one_prefix_each(view, &[(0, view.snapshot.limits.enis)]);
     }
     let settings = Settings::read(view);
     let mut pool = Pool::measure(view, &settings);

@@ -60,10 +60,10 @@ impl Eni {
         self.blocks.iter().any(|block| block.assigned > 0)
     }
 
-    /// Blocks of this unit that the host would release.
-    pub fn releasable(&self, unit: Unit) -> i64 {
-        let blocks = self.blocks.iter();
-        blocks.filter(|b| b.releasable && b.unit == unit).count() as i64
+    /// Blocks of this unit, or of both, that the host would release.
+    pub fn releasable(&self, unit: Option<Unit>) -> i64 {
+        let counts = |b: &&Block| b.releasable && unit.is_none_or(|unit| b.unit == unit);
+        self.blocks.iter().filter(counts).count() as i64
     }
 
     /// Puts planned blocks into free slots.

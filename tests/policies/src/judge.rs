@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
-use onsen_core::snapshot::{Role, Snapshot};
+use onsen_core::snapshot::{Role, Snapshot, Trigger};
 
 use crate::card::{Card, Eni, cards};
 use crate::ladder::{self, Ladder};
@@ -167,7 +167,13 @@ impl Case<'_> {
                     self.one_growth(card, &ladder, *eni, (*unit, *count), retry, (least, most));
                     retried = true;
                 }
-                Request::AttachEni { unit, blocks, .. } => {
+                Request::AttachEni {
+                    unit,
+                    blocks,
+                    subnet,
+                    ..
+                } => {
+                    self.subnet(&ladder, *subnet);
                     self.one_attachment(card, &ladder, (*unit, *blocks), (least, most));
                     retried = true;
                 }
@@ -276,6 +282,26 @@ impl Case<'_> {
         }
     }
 
+    /// Section "creating an ENI": most free addresses first, one subnet after the other.
+    fn subnet(&mut self, ladder: &Ladder, chosen: Option<u32>) {
+        let subnets = &self.snapshot.subnets;
+        let chooses = self.rules.subnet_discovery && !self.rules.custom_networking;
+        if !chooses || subnets.len() < 2 {
+            return;
+        }
+        let left = (0u32..).zip(subnets);
+        let left = left.filter(|(place, _)| !ladder.short.contains(place));
+        let free = left.map(|(place, subnet)| (subnet.free_addresses.unwrap_or(0), place));
+        // The first of those with as many: the order is stable.
+        let best = free.max_by_key(|(free, place)| (*free, u32::MAX - place));
+        if !ladder.short.is_empty() {
+            self.reach("next subnet");
+        }
+        if chosen != best.map(|(_, place)| place) {
+            self.complain(format!("a new ENI in subnet {chosen:?}, not {best:?}"));
+        }
+    }
+
     fn one_attachment(
         &mut self,
         card: &mut Card,
@@ -381,7 +407,9 @@ impl Case<'_> {
             .enis
             .iter()
             .any(|eni| !eni.excluded && !eni.leaving && eni.role != Role::Trunk);
-        let attach = !serves && self.rules.room_for_eni(card);
+        // Upstream adds ENIs only when it starts.
+        let adds = self.rules.mode == Mode::Normal || self.snapshot.trigger == Trigger::Start;
+        let attach = adds && !serves && self.rules.room_for_eni(card);
         let (mut attached, budget) = (false, self.grow_budget);
         for request in requests {
             self.grow_budget -= 1;

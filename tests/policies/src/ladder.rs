@@ -5,6 +5,8 @@
 //! so the outcomes are replayed from the oldest. Between a failed round and the next one upstream
 //! sleeps for some seconds: until then both trying and waiting are right.
 
+use std::collections::BTreeSet;
+
 use onsen_core::snapshot::{Operation, Outcome, Snapshot};
 
 use crate::rules::{Mode, Rules};
@@ -12,10 +14,10 @@ use crate::rules::{Mode, Rules};
 const SECOND: u64 = 1_000;
 /// A failed round may be repeated after a pause of this order.
 const ROUND: u64 = 5 * SECOND;
-/// A pool that rested for so long has no ladder any more.
-const STALE: u64 = 121 * SECOND;
-/// The pause after a shortage.
+/// The pause after a shortage; nothing is left of the ladder after it.
 const SHORTAGE: u64 = 120 * SECOND;
+/// How long normal mode believes that an ENI holds no more than it does.
+const DISAGREEMENT: u64 = 60 * SECOND;
 /// How long a refused attachment is remembered in normal mode.
 const ATTACHMENT_LIMIT: u64 = 600 * SECOND;
 /// The pause between two rounds of release.
@@ -28,8 +30,10 @@ pub struct Ladder {
     pub paused: bool,
     /// Try this ENI again, with one block.
     pub retry: Option<u32>,
-    /// ENIs that failed twice for want of addresses: the next ones come first.
+    /// ENIs that failed twice for want of addresses, or that EC2 calls full: the next ones come first.
     pub spent: Vec<u32>,
+    /// Subnets in which a new ENI found no addresses, where there are several to choose from.
+    pub short: BTreeSet<u32>,
     /// No new ENI.
     pub no_attach: bool,
     /// A round has failed a moment ago: waiting is as right as trying.
@@ -37,12 +41,28 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// The next round starts anew; the clocks of pauses run on.
-    fn succeeded(&mut self) {
-        self.retry = None;
-        self.spent.clear();
+    /// Something was had in this subnet: the next round starts anew, and the clocks of pauses run on.
+    /// Normal mode remembers what it knows of other subnets.
+    fn succeeded(&mut self, subnet: Option<u32>, snapshot: &Snapshot, rules: &Rules) {
+        let elsewhere =
+            |eni: &u32| rules.mode == Mode::Normal && subnet_of(snapshot, *eni) != subnet;
+        self.retry = self.retry.filter(elsewhere);
+        self.spent.retain(elsewhere);
         self.may_wait = false;
     }
+
+    /// The round has failed: upstream starts the next one anew, and normal mode remembers what is short.
+    fn failed(&mut self, rules: &Rules) {
+        self.retry = None;
+        if rules.mode == Mode::Strict {
+            self.spent.clear();
+        }
+        self.may_wait = true;
+    }
+}
+
+fn subnet_of(snapshot: &Snapshot, eni: u32) -> Option<u32> {
+    snapshot.enis.get(eni as usize).map(|eni| eni.subnet)
 }
 
 /// Whether EC2 has no address, or no whole prefix, left in the subnet.
@@ -56,75 +76,81 @@ fn is_shortage(code: &str) -> bool {
 /// Replays the outcomes. `exhausted` says whether no ENI but these can be filled and none attached.
 pub fn read(snapshot: &Snapshot, rules: &Rules, exhausted: impl Fn(&[u32]) -> bool) -> Ladder {
     let mut at = Ladder::default();
+    let mut full = Vec::new();
     let mut newest = 0;
     for outcome in &snapshot.ec2.outcomes {
         let age = snapshot.now.saturating_sub(outcome.at);
         match outcome.operation {
-            Operation::Grow => grown(&mut at, outcome, age, rules, &exhausted),
-            Operation::AttachEni => attached(&mut at, outcome, age, rules),
+            Operation::Grow if outcome.code == "PrivateIpAddressLimitExceeded" => {
+                // Counts as growth: the host reads the ENI, and the round is over. What it finds may be
+                // enough; if not, upstream asks for the same again, and normal mode passes on.
+                at.failed(rules);
+                at.paused |= rules.mode == Mode::Normal && age < ROUND;
+                full.extend(outcome.eni.map(|eni| (eni, age)));
+            }
+            Operation::Grow => grown(&mut at, outcome, (age, snapshot), rules),
+            Operation::AttachEni => attached(&mut at, outcome, (age, snapshot), rules),
             Operation::Release | Operation::DetachEni => continue,
         }
         newest = outcome.at;
     }
-    let age = snapshot.now.saturating_sub(newest);
-    if age > STALE {
-        at.retry = None;
-        at.spent.clear();
+    if !at.spent.is_empty() && exhausted(&at.spent) {
+        at.failed(rules);
     }
-    at.may_wait &= age <= ROUND;
+    if rules.mode == Mode::Normal {
+        let full = full.into_iter().filter(|(_, age)| *age < DISAGREEMENT);
+        at.spent.extend(full.map(|(eni, _)| eni));
+    }
+    at.may_wait &= snapshot.now.saturating_sub(newest) <= ROUND;
     at
 }
 
-fn grown(
-    at: &mut Ladder,
-    outcome: &Outcome,
-    age: u64,
-    rules: &Rules,
-    exhausted: &impl Fn(&[u32]) -> bool,
-) {
+fn grown(at: &mut Ladder, outcome: &Outcome, (age, snapshot): (u64, &Snapshot), rules: &Rules) {
     let Some(eni) = outcome.eni else { return };
     if outcome.code.is_empty() {
-        at.succeeded();
-    } else if outcome.code == "PrivateIpAddressLimitExceeded" {
-        // Counts as growth: the host reads the ENI. The round is over.
-        at.retry = None;
-        at.spent.clear();
-        at.may_wait = true;
+        at.succeeded(subnet_of(snapshot, eni), snapshot, rules);
+    } else if age >= SHORTAGE {
+        // Long over.
     } else if at.retry != Some(eni) {
+        if at.spent.contains(&eni) {
+            // Another round.
+            at.spent.clear();
+        }
         at.retry = Some(eni);
         at.may_wait = false;
     } else if !is_shortage(&outcome.code) {
-        at.retry = None;
-        at.spent.clear();
-        at.may_wait = true;
+        at.failed(rules);
     } else {
         at.retry = None;
         at.spent.push(eni);
-        let pauses =
-            !rules.subnet_discovery || (rules.mode == Mode::Normal && exhausted(&at.spent));
-        if pauses {
-            at.paused |= age <= SHORTAGE;
+        if !rules.subnet_discovery {
+            at.paused = true;
             at.spent.clear();
-        } else if exhausted(&at.spent) {
-            // Upstream: the round ends, and the next one starts anew.
-            at.spent.clear();
-            at.may_wait = true;
         }
     }
 }
 
-fn attached(at: &mut Ladder, outcome: &Outcome, age: u64, rules: &Rules) {
+fn attached(at: &mut Ladder, outcome: &Outcome, (age, snapshot): (u64, &Snapshot), rules: &Rules) {
     if outcome.code.is_empty() {
-        at.succeeded();
+        at.succeeded(outcome.subnet, snapshot, rules);
         at.no_attach = false;
         return;
     }
-    at.retry = None;
-    at.spent.clear();
-    at.may_wait = true;
-    if is_shortage(&outcome.code) {
-        at.paused |= age <= SHORTAGE;
-    } else if outcome.code == "AttachmentLimitExceeded" && rules.mode == Mode::Normal {
+    let subnets = snapshot.subnets.len();
+    let chooses = rules.subnet_discovery && !rules.custom_networking && subnets > 1;
+    if is_shortage(&outcome.code) && age < SHORTAGE {
+        match outcome.subnet {
+            // Upstream tries one subnet after the other in the same round.
+            Some(subnet) if chooses => {
+                at.short.insert(subnet);
+                at.paused |= at.short.len() == subnets;
+            }
+            _ => at.paused = true,
+        }
+        return;
+    }
+    at.failed(rules);
+    if outcome.code == "AttachmentLimitExceeded" && rules.mode == Mode::Normal {
         at.no_attach |= age <= ATTACHMENT_LIMIT;
     }
 }

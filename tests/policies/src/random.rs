@@ -78,11 +78,14 @@ fn node(dice: &mut Rng) -> Snapshot {
     node.node.terminating = chance(dice, 4);
     node.ec2.grow_budget = if chance(dice, 15) { dice.u32(0..=2) } else { 8 };
     node.ec2.release_budget = if chance(dice, 15) { dice.u32(0..=2) } else { 8 };
-    node.subnets.push(SnapshotSubnet {
-        id: "subnet-1".into(),
-        own: true,
-        ..SnapshotSubnet::default()
-    });
+    for place in 0..=usize::from(chance(dice, 30)) {
+        node.subnets.push(SnapshotSubnet {
+            id: format!("subnet-{place}"),
+            own: place == 0,
+            free_addresses: dice.bool().then(|| dice.u32(0..4_000)),
+            ..SnapshotSubnet::default()
+        });
+    }
     node
 }
 
@@ -169,6 +172,10 @@ fn eni(dice: &mut Rng, toy: &mut Toy, mode: Mode, role: Role, card: u32) -> ToyE
         role,
         phase: EniPhase::Ready,
         card,
+        subnet: match role {
+            Role::Primary => 0,
+            Role::Secondary | Role::Trunk | Role::Efa => dice.u32(..toy.node.subnets.len() as u32),
+        },
         excluded: chance(dice, 8),
         unconfirmed: chance(dice, 2),
         since: NOW
@@ -261,19 +268,25 @@ fn demand(dice: &mut Rng, toy: &mut Toy) {
 /// A place on the ladder, or a round of release, a moment or some minutes ago.
 fn outcomes(dice: &mut Rng, toy: &mut Toy) {
     let unit = toy.node.unit;
-    let subnet = &mut toy.node.subnets[0];
-    let mut add = |age: u64, operation, eni, asked, code: &str| {
+    let subnets = toy.node.subnets.len() as u32;
+    let subnet_of: Vec<u32> = toy.enis.iter().map(|eni| eni.subnet).collect();
+    let limits = toy.node.limits.clone();
+    let node = &mut toy.node;
+    // An ENI's outcome is in its subnet.
+    let mut add = |subnet: u32, age: u64, operation, eni: Option<u32>, asked, code: &str| {
+        let subnet = eni.map_or(subnet, |eni| subnet_of[eni as usize]);
         if code.starts_with("Insufficient") {
+            let memory = &mut node.subnets[subnet as usize];
             match unit {
-                Unit::Address => subnet.no_addresses_at = NOW - age,
-                Unit::Prefix => subnet.no_prefixes_at = NOW - age,
+                Unit::Address => memory.no_addresses_at = NOW - age,
+                Unit::Prefix => memory.no_prefixes_at = NOW - age,
             }
         }
-        toy.node.ec2.outcomes.push(Outcome {
+        node.ec2.outcomes.push(Outcome {
             at: NOW - age,
             operation,
             eni,
-            subnet: Some(0),
+            subnet: Some(subnet),
             unit,
             asked,
             done: if code.is_empty() { asked } else { 0 },
@@ -283,10 +296,10 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
     if chance(dice, 30) {
         // The clock of a round just made is in the policy's memo, which is its own.
         let age = dice.u64(35_000..800_000);
-        add(age, Operation::Release, Some(0), 1, "");
+        add(0, age, Operation::Release, Some(0), 1, "");
         return;
     }
-    let slots = toy.node.limits.slots_per_eni as usize;
+    let slots = limits.slots_per_eni as usize;
     let fillable = |eni: &&(usize, &ToyEni)| {
         let (_, eni) = eni;
         let barred = eni.role == Role::Trunk || eni.excluded;
@@ -311,9 +324,9 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
         (SHORTAGE, Unit::Prefix) => "InsufficientCidrBlocks",
         (code, _) => code,
     };
-    let room = toy.enis.iter().filter(|eni| eni.card == 0).count() < toy.node.limits.enis as usize;
-    if room && (enis.is_empty() || chance(dice, 25)) {
-        let code = if dice.bool() {
+    let room = toy.enis.iter().filter(|eni| eni.card == 0).count() < limits.enis as usize;
+    if room && (enis.is_empty() || chance(dice, if subnets > 1 { 60 } else { 25 })) {
+        let code = if dice.bool() && subnets == 1 {
             "AttachmentLimitExceeded"
         } else {
             code
@@ -324,7 +337,18 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
             (_, true) => dice.u64(100..110_000),
             (_, false) => dice.u64(130_000..800_000),
         };
-        add(age, Operation::AttachEni, None, 1, code);
+        // Perhaps one subnet after the other.
+        let tried = if chance(dice, 70) { 1 } else { subnets };
+        for subnet in 0..tried {
+            add(
+                subnet,
+                age - u64::from(subnet),
+                Operation::AttachEni,
+                None,
+                1,
+                code,
+            );
+        }
         return;
     }
     if enis.is_empty() {
@@ -340,6 +364,7 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
         let asked = if step % 2 == 0 { 3 } else { 1 };
         let later = (tries - step) as u64 * 400;
         add(
+            0,
             age + later,
             Operation::Grow,
             Some(enis[step / 2]),
@@ -347,8 +372,17 @@ fn outcomes(dice: &mut Rng, toy: &mut Toy) {
             code,
         );
     }
-    // A retry that went well.
+    // A retry that went well, or another ENI grew since.
     if tries % 2 == 1 && chance(dice, 30) {
-        add(age, Operation::Grow, Some(enis[tries / 2]), 1, "");
+        add(0, age, Operation::Grow, Some(enis[tries / 2]), 1, "");
+    } else if chance(dice, 20) {
+        add(
+            0,
+            age,
+            Operation::Grow,
+            Some(enis[dice.usize(..enis.len())]),
+            2,
+            "",
+        );
     }
 }

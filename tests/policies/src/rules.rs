@@ -197,6 +197,12 @@ impl Rules {
         eni.ready && !barred && eni.free_slots > 0 && eni.in_flight == 0
     }
 
+    /// Whether an excluded ENI's free blocks go back: upstream does that at the start and on card 0,
+    /// normal mode at any time, since they count in no threshold.
+    pub fn serves_none(&self, eni: &Eni, card: u32, start: bool) -> bool {
+        eni.excluded && (self.mode == Mode::Normal || (start && card == 0))
+    }
+
     /// Whether one more ENI fits on the card.
     pub fn room_for_eni(&self, card: &Card) -> bool {
         let trunk = card.enis.iter().any(|eni| eni.role == Role::Trunk);

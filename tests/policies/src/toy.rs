@@ -35,6 +35,8 @@ pub struct ToyEni {
     pub phase: EniPhase,
     /// Network card.
     pub card: u32,
+    /// Place of its subnet in the snapshot.
+    pub subnet: u32,
     /// Serves no new pod.
     pub excluded: bool,
     /// EC2 has not confirmed it lately.
@@ -54,6 +56,7 @@ impl ToyEni {
             role,
             phase: EniPhase::Ready,
             card,
+            subnet: 0,
             excluded: false,
             unconfirmed: false,
             since,
@@ -125,7 +128,7 @@ impl Toy {
                 id: format!("eni-{place}"),
                 role: eni.role,
                 phase: eni.phase,
-                subnet: 0,
+                subnet: eni.subnet,
                 device_index: place,
                 card: eni.card,
                 excluded: eni.excluded,
@@ -237,12 +240,16 @@ impl Toy {
             let refused = |why: &str| Err(format!("{request:?}: {why}"));
             match request {
                 Request::AttachEni {
-                    unit, blocks, card, ..
+                    unit,
+                    blocks,
+                    card,
+                    subnet,
                 } => {
                     if !self.room(*card) || *blocks > self.node.limits.slots_per_eni {
                         return refused("no room");
                     }
-                    let eni = ToyEni::attached(Role::Secondary, *card, self.node.now);
+                    let mut eni = ToyEni::attached(Role::Secondary, *card, self.node.now);
+                    eni.subnet = subnet.unwrap_or(0);
                     self.enis.push(eni);
                     self.fill(self.enis.len() - 1, *unit, *blocks);
                 }

@@ -123,8 +123,10 @@ fn healthy(seed: u64) -> Toy {
     toy.node.ec2.outcomes.clear();
     toy.node.ec2.grow_budget = 8;
     toy.node.ec2.release_budget = 8;
-    toy.node.subnets[0].no_addresses_at = 0;
-    toy.node.subnets[0].no_prefixes_at = 0;
+    for subnet in &mut toy.node.subnets {
+        subnet.no_addresses_at = 0;
+        subnet.no_prefixes_at = 0;
+    }
     for eni in &mut toy.enis {
         eni.phase = EniPhase::Ready;
         eni.in_flight = 0;

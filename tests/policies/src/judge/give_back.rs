@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use onsen_core::cidr::Unit;
 use onsen_core::proposal::Request;
 use onsen_core::snapshot::Trigger;
 
@@ -18,11 +17,9 @@ impl Case<'_> {
     pub(super) fn release(&mut self, card: &mut Card, requests: &[&Request], low: bool) {
         let taken = self.taken(card, requests);
         let rules = self.rules.clone();
-        let inactive = match rules.unit {
-            Unit::Address => Unit::Prefix,
-            Unit::Prefix => Unit::Address,
-        };
-        let over = if low || !ladder::may_release(self.snapshot) {
+        // Normal mode gives nothing back that pods wait for.
+        let awaited = rules.mode == Mode::Normal && rules.waiting > 0 && card.number == 0;
+        let over = if low || awaited || !ladder::may_release(self.snapshot) {
             0
         } else {
             rules.too_many(card)
@@ -30,31 +27,26 @@ impl Case<'_> {
         if over > 0 {
             self.reach("over");
         }
-        let leftovers: i64 = card.enis.iter().map(|eni| eni.releasable(inactive)).sum();
         let start = self.snapshot.trigger == Trigger::Start;
-        // Excluded ENIs' blocks may go at the start, and in normal mode at any time: there they
-        // count in no threshold.
-        let excluded_go = rules.mode == Mode::Normal || (start && card.number == 0);
-        let counts = |eni: &Eni| !(excluded_go && eni.excluded);
-        let has = |unit: Unit| -> Vec<i64> {
-            let enis = card.enis.iter();
-            enis.map(|e| if counts(e) { e.releasable(unit) } else { 0 })
-                .collect()
+        let both_have: Vec<i64> = card.enis.iter().map(|eni| eni.releasable(None)).collect();
+        let stale = |eni: &Eni| {
+            let all = eni.releasable(None);
+            if rules.serves_none(eni, card.number, start) {
+                all
+            } else {
+                all - eni.releasable(Some(rules.unit))
+            }
         };
-        let active_has = has(rules.unit);
-        let both_have: Vec<i64> = card
-            .enis
+        let stale_has: Vec<i64> = card.enis.iter().map(stale).collect();
+        let active_has: Vec<i64> = both_have
             .iter()
-            .map(|eni| eni.releasable(rules.unit) + eni.releasable(inactive))
+            .zip(&stale_has)
+            .map(|(a, b)| a - b)
             .collect();
-        let active: Vec<i64> = card
-            .enis
-            .iter()
-            .zip(&taken)
-            .map(|(eni, (active, _))| if counts(eni) { *active } else { 0 })
-            .collect();
-        let both: Vec<i64> = taken.iter().map(|(a, b)| a + b).collect();
-        let gone: i64 = taken.iter().map(|(_, inactive)| inactive).sum();
+        let active: Vec<i64> = taken.iter().map(|(active, _)| *active).collect();
+        let both: Vec<i64> = taken.iter().map(|(active, stale)| active + stale).collect();
+        let leftovers: i64 = stale_has.iter().sum();
+        let gone: i64 = taken.iter().map(|(_, stale)| stale).sum();
         let released = requests
             .iter()
             .filter(|r| matches!(r, Request::Release { .. }))
@@ -62,27 +54,26 @@ impl Case<'_> {
         self.release_budget -= released as i64;
         // The host refuses all destruction on a node that goes away, so it need not be asked for.
         let short_of_calls = self.release_budget <= 0 || rules.terminating;
-        let one_unit = newest_first(&active, &active_has, over);
+        // What serves no pod goes by itself, or surplus does and it goes with the next decision.
+        let by_kind = (gone > 0 && active.iter().all(|n| *n == 0))
+            || newest_first(&active, &active_has, over);
         let right = match rules.mode {
             Mode::Strict => {
-                newest_first(&both, &both_have, over)
-                    || ((start || (leftovers > 0 && !rules.prefixes()))
-                        && gone == leftovers
-                        && (one_unit || active.iter().all(|n| *n == 0)))
+                // When the last pod of a prefix goes that is left over, the rest of its ENI goes as well.
+                let by_itself = start || (leftovers > 0 && !rules.prefixes());
+                newest_first(&both, &both_have, over) || (by_itself && gone == leftovers && by_kind)
             }
             Mode::Normal => {
-                let all_gone = gone == leftovers || rules.waiting > 0 || short_of_calls;
+                // Growth comes first where the slots of what goes are of no use to it.
+                let all_gone = gone == leftovers || rules.waiting > 0 || short_of_calls || low;
                 // Giving up a whole ENI gives up its blocks as well.
                 let detaches = requests
                     .iter()
                     .any(|r| matches!(r, Request::DetachEni { .. }));
-                // What is on its way counts as there, but need not come.
+                // What is on its way counts as there, but need not come; growth may come first.
                 let coming = card.enis.iter().any(|eni| eni.in_flight > 0 || !eni.ready);
-                let none = (detaches || coming) && released == 0;
-                none || newest_first(&both, &both_have, over)
-                    || all_gone
-                        && (one_unit
-                            || (both.iter().any(|n| *n > 0) && active.iter().all(|n| *n == 0)))
+                let none = (detaches || coming || low) && released == 0;
+                none || (all_gone && by_kind)
             }
         };
         if leftovers > 0 {
@@ -110,7 +101,7 @@ impl Case<'_> {
         }
     }
 
-    /// Blocks released of each ENI: of the active unit, and of the other.
+    /// Blocks released of each ENI: those that may serve pods, and those that serve none.
     fn taken(&mut self, card: &Card, requests: &[&Request]) -> Vec<(i64, i64)> {
         let mut taken = vec![(0, 0); card.enis.len()];
         for request in requests {
@@ -127,11 +118,16 @@ impl Case<'_> {
             for place in places {
                 let block = card.enis[at].blocks.iter().find(|b| b.place == Some(place));
                 match block {
-                    Some(block) if block.releasable && block.unit == self.rules.unit => {
-                        taken[at].0 += 1;
-                    }
                     Some(block) if block.releasable => {
-                        taken[at].1 += 1;
+                        let eni = &card.enis[at];
+                        let start = self.snapshot.trigger == Trigger::Start;
+                        if block.unit == self.rules.unit
+                            && !self.rules.serves_none(eni, card.number, start)
+                        {
+                            taken[at].0 += 1;
+                        } else {
+                            taken[at].1 += 1;
+                        }
                     }
                     Some(_) | None => {
                         self.complain(format!("block {place} of ENI {eni} must not be released"));
@@ -181,11 +177,13 @@ impl Case<'_> {
     }
 }
 
-/// Whether blocks of the inactive unit are given back: a decision of its own, others come after.
+/// Whether blocks that serve no pod are given back: a decision of its own, others come after.
 fn leftovers_go(card: &Card, rules: &Rules, requests: &[&Request]) -> bool {
     let old = |place: &u32| {
-        let mut blocks = card.enis.iter().flat_map(|eni| &eni.blocks);
-        blocks.any(|b| b.place == Some(*place) && b.unit != rules.unit)
+        card.enis.iter().any(|eni| {
+            let mut blocks = eni.blocks.iter();
+            blocks.any(|b| b.place == Some(*place) && (eni.excluded || b.unit != rules.unit))
+        })
     };
     requests.iter().any(|request| match request {
         Request::Release { blocks, .. } => blocks.iter().any(old),
