@@ -208,6 +208,24 @@ mod tests {
         assert_eq!(conf.cni_version, "0.1.0");
         assert_eq!(conf.veth_prefix, "eni");
     }
+    #[test]
+    fn nearly_right_configurations_are_taken_or_refused_in_the_runtimes_words() {
+        onsen_fuzz::fuzz("cni-stdin", |bytes| match Conf::parse(bytes) {
+            Ok(conf) => {
+                assert!((576..=9001).contains(&conf.mtu));
+                assert!(is_identifier(&conf.name));
+                assert!(conf.veth_prefix.chars().count() <= VETH_PREFIX_LENGTH_MAX);
+            }
+            Err(error) => {
+                let reply: Value = serde_json::from_str(&error.to_json("1.1.0")).unwrap();
+                assert!(
+                    reply["code"].is_u64() && reply["msg"].is_string(),
+                    "{reply}"
+                );
+            }
+        });
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(bytes: Vec<u8>) {

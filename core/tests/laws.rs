@@ -3,7 +3,11 @@
 
 mod world;
 
+use std::cell::Cell;
+
+use onsen_core::cidr::Unit;
 use onsen_core::event::Event;
+use onsen_core::proposal::Request;
 use proptest::prelude::*;
 use world::{Policy, Weather, World};
 
@@ -93,6 +97,60 @@ proptest! {
         prop_assert_eq!(world.ec2.mutations, mutations, "the pool rests");
         world.nothing_is_forgotten().map_err(TestCaseError::fail)?;
     }
+}
+
+/// Eight bytes for each request, whatever they say.
+fn requests(bytes: &[u8]) -> Vec<Request> {
+    let one = |chunk: &[u8; 8]| {
+        let [kind, place, unit, more, count @ ..] = *chunk;
+        let (eni, count) = (u32::from(place), u32::from_le_bytes(count));
+        let unit = if unit % 2 == 0 {
+            Unit::Address
+        } else {
+            Unit::Prefix
+        };
+        match kind % 4 {
+            0 => Request::AttachEni {
+                subnet: (place < 250).then_some(eni),
+                unit,
+                blocks: count,
+                card: more.into(),
+            },
+            1 => Request::Grow { eni, unit, count },
+            2 => Request::Release {
+                eni,
+                // Far ones, neighbours, and the same one twice.
+                blocks: (0..u32::from(more))
+                    .map(|step| count.wrapping_add(step / 2))
+                    .collect(),
+            },
+            _ => Request::DetachEni { eni },
+        }
+    };
+    bytes.as_chunks().0.iter().map(one).collect()
+}
+
+#[test]
+fn no_bytes_taken_for_a_proposal_break_a_law() {
+    let carried_out = Cell::new(0);
+    onsen_fuzz::fuzz_times("proposals", 300, |bytes| {
+        let mut world = World::new(bytes.len() as u64, bytes.len() % 16 < 8, 30_000);
+        world.script = requests(bytes);
+        world.policy = Policy::Script;
+        for pod in 0..12 {
+            world.add_new();
+            world.run_for(7_000);
+            if pod % 3 == 0 {
+                world.delete(pod);
+            }
+        }
+        carried_out.set(carried_out.get() + world.ec2.mutations);
+        world.policy = Policy::Sensible;
+        world.run_for(30 * 60_000);
+        assert_eq!(world.unanswered(), 0, "every request was answered");
+        world.nothing_is_forgotten().unwrap();
+    });
+    assert!(carried_out.get() > 0, "not one proposal got past the check");
 }
 
 #[test]

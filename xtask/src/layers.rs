@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 21] = [
+const RULES: [Rule; 22] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -104,6 +104,11 @@ const RULES: [Rule; 21] = [
         package: "onsen-fake-aws",
         ours: &["onsen-sim", "onsen-rpc"],
         never: &["onsen-host", AWS],
+    },
+    Rule {
+        package: "onsen-fuzz",
+        ours: &[],
+        never: &["*"],
     },
     Rule {
         package: "onsen-harness",

@@ -55,6 +55,8 @@ pub(crate) enum Policy {
     Idle,
     /// Asks for the impossible ten thousand times.
     Flood,
+    /// Asks for what is in `World::script`, each time.
+    Script,
 }
 
 /// Random numbers from a seed (xorshift64*).
@@ -244,6 +246,8 @@ pub(crate) struct World {
     pub(crate) assigned_replies: u32,
     pub(crate) trace: Vec<String>,
     dice: Dice,
+    /// What `Policy::Script` asks for.
+    pub(crate) script: Vec<Request>,
     config: Config,
     node: Node,
     auditor: Auditor,
@@ -313,6 +317,7 @@ impl World {
             assigned_replies: 0,
             trace: Vec::new(),
             dice: Dice(seed | 1),
+            script: Vec::new(),
             config,
             node,
             auditor,
@@ -623,6 +628,7 @@ impl World {
         let actions = match policy {
             Policy::Broken => return Err("trap: unreachable".into()),
             Policy::Idle => Vec::new(),
+            Policy::Script => self.script.clone(),
             Policy::Flood => vec![Request::DetachEni { eni: 99 }; 10_000],
             Policy::Sensible => sensible(snapshot),
             Policy::Nonsense => (0..self.dice.below(100)).map(|_| self.nonsense()).collect(),
