@@ -1,8 +1,6 @@
 //! The API client against a server that answers as EC2 does on its bad days: one canned reply each,
 //! on loopback.
 
-mod fuzz;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -369,7 +369,7 @@ impl Node {
     }
 }
 
-/// Written whole beside it and renamed, as kubelet does with a ConfigMap.
+/// Written whole beside it and renamed, as kubelet does with a `ConfigMap`.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let fresh = path.with_extension("new");
     std::fs::write(&fresh, bytes)
