@@ -20,6 +20,8 @@ pub struct Summary {
     pub enis: u32,
     /// What the node may have, unmanaged ENIs taken off.
     pub limits: Limits,
+    /// What new blocks are by default.
+    pub unit: Unit,
     /// Addresses in blocks of ready ENIs.
     pub addresses: u32,
     /// Prefixes among the blocks.
@@ -106,6 +108,7 @@ impl Node {
         Summary {
             enis: self.eni_count(0),
             limits: self.limits(),
+            unit: self.config.unit,
             addresses: self.pool.addresses(),
             prefixes: blocks.filter(|cidr| cidr.unit() == Unit::Prefix).count() as u32,
             assigned: self.pool.allocations().count() as u32,

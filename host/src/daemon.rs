@@ -31,6 +31,7 @@ use crate::pages;
 use crate::policies::{self, AddOutcome, Asked, Life, News, Seen};
 use crate::requests::{Answer, Cost, Mailbox, Message, Page};
 use crate::text::chain;
+use crate::upstream_pages;
 
 /// EC2 calls under way at once; more would only meet the account's own limits.
 const EC2_AT_ONCE: usize = 4;
@@ -73,6 +74,8 @@ pub(crate) struct Nameplate {
     pub(crate) zone: String,
     /// Its own address.
     pub(crate) address: IpAddr,
+    /// How long an address rests between two pods.
+    pub(crate) cooldown: Millis,
 }
 
 /// A request whose reply is due.
@@ -235,6 +238,8 @@ impl Daemon {
                     Page::Status => pages::status(self),
                     Page::Enis => pages::enis(self),
                     Page::Pods => pages::pods(self),
+                    Page::UpstreamEnis => upstream_pages::enis(self),
+                    Page::Metrics => pages::metrics(self),
                 };
                 // Nobody waits any more: nothing is lost.
                 let _ = answer.send(shown);

@@ -32,6 +32,8 @@ use onsen_core::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use onsen_core::snapshot::Limits;
 use sha2::{Digest, Sha256};
 
+use crate::metrics::Metrics;
+
 pub(crate) use facts::Owner;
 use outcome::{failed, nothing_in};
 pub(crate) use outcome::{request_text, text as outcome_text};
@@ -74,6 +76,7 @@ pub(crate) struct Ec2 {
     marks: Birthmarks,
     own_subnet: SubnetId,
     counts: Mutex<Counts>,
+    metrics: Metrics,
 }
 
 impl Ec2 {
@@ -84,6 +87,7 @@ impl Ec2 {
         owner: Owner,
         own_subnet: SubnetId,
         marks: Birthmarks,
+        metrics: Metrics,
     ) -> Self {
         let client = |retries: RetryConfig, attempt: u64, whole: u64| {
             let mut builder = aws_sdk_ec2::config::Builder::from(config)
@@ -111,6 +115,7 @@ impl Ec2 {
             marks,
             own_subnet,
             counts: Mutex::default(),
+            metrics,
         }
     }
 
@@ -447,6 +452,7 @@ impl Ec2 {
                 .or_default() += 1;
         }
         drop(counts);
+        self.metrics.ec2(action, code, started.elapsed());
         let millis = crate::clock::millis(started.elapsed());
         let outcome_text = outcome::text(outcome);
         match code {

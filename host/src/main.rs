@@ -21,6 +21,7 @@ mod introspection;
 mod kubernetes;
 mod ledger;
 mod logging;
+mod metrics;
 mod pages;
 mod policies;
 mod recover;
@@ -29,6 +30,7 @@ mod rpc_server;
 mod settings;
 mod start;
 mod text;
+mod upstream_pages;
 mod words;
 
 use std::future::Future;
@@ -191,10 +193,7 @@ async fn run(settings: &Settings, claim: &Claim) -> Result<(), String> {
         () = &mut stop => return Ok(()),
         ready = start::start(settings, clock, mailbox.clone(), cluster) => ready?,
     };
-    if let Some(listen) = settings.introspection.clone() {
-        let shelf = ready.beginning.ledger.shelf();
-        tokio::spawn(introspection::serve(listen, mailbox.clone(), shelf));
-    }
+    introspection::start(settings, &mailbox, ready.beginning.ledger.shelf());
     let mut daemon = Daemon::begin(ready.beginning);
     if let Some(kubernetes) = &kubernetes
         && let Some(events) = daemon.life.events()

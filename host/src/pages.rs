@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use onsen_core::cidr::Unit;
 use onsen_core::snapshot::{EniPhase, KeepReason, Role};
 use onsen_core::status::{BlockStatus, EniStatus, HoldingStatus};
 use onsen_core::time::Millis;
@@ -51,6 +52,23 @@ pub(crate) fn status(daemon: &Daemon) -> Value {
         "last_decision": daemon.ledger.last_decision(),
         "reports": daemon.ledger.reports(),
     })
+}
+
+/// Counters and gauges as text; an object when they cannot be written.
+pub(crate) fn metrics(daemon: &Daemon) -> Value {
+    let now = daemon.tools.clock.now();
+    let summary = daemon.node.summary(now);
+    let per_slot = match summary.unit {
+        Unit::Address => 1,
+        Unit::Prefix => summary.limits.addresses_per_prefix,
+    };
+    let ledger = &daemon.ledger;
+    let metrics = ledger.metrics();
+    metrics.pool(&summary, &daemon.node.enis(now), per_slot, ledger.calls());
+    match metrics.text() {
+        Ok(text) => Value::String(text),
+        Err(error) => json!({"error": error.to_string()}),
+    }
 }
 
 /// ENIs and their blocks.

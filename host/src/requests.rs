@@ -89,4 +89,8 @@ pub(crate) enum Page {
     Enis,
     /// Addresses held.
     Pods,
+    /// ENIs in upstream's shape.
+    UpstreamEnis,
+    /// Counters and gauges, a text.
+    Metrics,
 }

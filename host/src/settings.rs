@@ -8,7 +8,7 @@ mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -152,6 +152,8 @@ pub(crate) struct Settings {
     pub(crate) ledger_dir: PathBuf,
     /// Where the status pages listen; absent when switched off.
     pub(crate) introspection: Option<Listen>,
+    /// Where metrics are served besides; absent when switched off.
+    pub(crate) metrics: Option<Listen>,
     /// The policy unless the file below says otherwise.
     pub(crate) policy: Reference,
     /// A file of rules that name policies and settings, read again each second.
@@ -325,7 +327,16 @@ impl Settings {
                 .path("ONSEN_LEDGER_DIR")
                 .unwrap_or_else(|| checkpoint.with_file_name("onsen-ledger")),
             checkpoint,
-            introspection: r.introspection(),
+            introspection: r.listen(
+                "DISABLE_INTROSPECTION",
+                "INTROSPECTION_BIND_ADDRESS",
+                Listen::Tcp(([127, 0, 0, 1], 61679).into()),
+            ),
+            metrics: r.listen(
+                "DISABLE_METRICS",
+                "ONSEN_METRICS_BIND_ADDRESS",
+                Listen::Tcp((Ipv6Addr::UNSPECIFIED, 61678).into()),
+            ),
             policy: r
                 .strict(
                     "ONSEN_POLICY",

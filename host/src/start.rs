@@ -31,6 +31,7 @@ use crate::daemon::{Beginning, Nameplate, Tools};
 use crate::ec2::{Birthmarks, Ec2, Owner};
 use crate::imds::{Facts, Imds};
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::policies::{self, Cluster, Life, Sources, Watcher};
 use crate::recover::{self, PodLink, Recovered};
 use crate::requests::Mailbox;
@@ -92,6 +93,7 @@ pub(crate) async fn start(
     })
     .await;
     warn_of_forwarding();
+    let metrics = Metrics::new().map_err(|error| format!("the metrics do not start: {error}"))?;
     let ec2 = Ec2::new(
         &aws_config(settings, &facts, http).await,
         settings.ec2_endpoint.as_deref(),
@@ -107,6 +109,7 @@ pub(crate) async fn start(
             tags: settings.eni_tags.clone(),
             life: clock::chance(),
         },
+        metrics.clone(),
     );
     let mut limits = patiently("read the instance type's limits from EC2", async || {
         ec2.limits(&facts.instance_type).await
@@ -130,7 +133,7 @@ pub(crate) async fn start(
         .await
         .map_err(|panicked| format!("loading the policy failed: {panicked}"))??;
     let now = clock.now();
-    let opened = Ledger::open(Some(&settings.ledger_dir), &header(settings))
+    let opened = Ledger::open(Some(&settings.ledger_dir), &header(settings), metrics)
         .map_err(|error| format!("the ledger of decisions does not start: {error}"))?;
     let mut config = config(
         settings,
@@ -171,6 +174,7 @@ pub(crate) async fn start(
                 instance_type: facts.instance_type.clone(),
                 zone: facts.zone.clone(),
                 address: facts.address,
+                cooldown: millis(settings.cooldown),
             },
             life,
             add_wait: settings.add_wait,

@@ -118,6 +118,7 @@ fn ec2(endpoint: &str) -> Ec2 {
             tags: BTreeMap::from([("team".into(), "net".into())]),
             life: 1,
         },
+        Metrics::new().unwrap(),
     )
 }
 

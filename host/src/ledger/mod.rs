@@ -12,6 +12,7 @@ mod store;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onsen_core::effect::{Decider, DecisionRecord, Ec2Request, Reply, Report, Severity};
 use onsen_core::event::{Ec2Gave, Ec2Outcome};
@@ -26,6 +27,7 @@ use onsen_policy_runner::recording::{
 use serde_json::{Value, json};
 
 use crate::ec2;
+use crate::metrics::Metrics;
 use crate::requests::Cost;
 use crate::words;
 use causes::Causes;
@@ -49,6 +51,7 @@ pub(crate) struct Ledger {
     calls: BTreeMap<IntentId, (Millis, Ec2Request, Option<u64>)>,
     last: Option<(DecisionRecord, Option<Cost>)>,
     reports: VecDeque<(Millis, Report)>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,11 @@ pub(crate) struct Opened {
 
 impl Ledger {
     /// Opens the ledger in that folder; in memory only without one.
-    pub(crate) fn open(folder: Option<&Path>, header: &Header) -> Result<Opened, std::io::Error> {
+    pub(crate) fn open(
+        folder: Option<&Path>,
+        header: &Header,
+        metrics: Metrics,
+    ) -> Result<Opened, std::io::Error> {
         let (store, shelf, left) = Store::open(folder, header)?;
         Ok(Opened {
             ledger: Self {
@@ -79,6 +86,7 @@ impl Ledger {
                 calls: BTreeMap::new(),
                 last: None,
                 reports: VecDeque::new(),
+                metrics,
             },
             last_decision: left.decision,
         })
@@ -87,6 +95,16 @@ impl Ledger {
     /// The records, for those who read them.
     pub(crate) fn shelf(&self) -> Shelf {
         self.shelf.clone()
+    }
+
+    /// What is counted here and elsewhere.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// EC2 calls under way.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &Ec2Request> {
+        self.calls.values().map(|(_, request, _)| request)
     }
 
     /// The daemon's life begins.
@@ -126,6 +144,7 @@ impl Ledger {
                     kind: cost.failure.unwrap_or("lost").to_owned(),
                     message: why.clone(),
                 });
+                self.metrics.decision(&question.draft);
                 self.put_decision(now, question, None);
             }
         }
@@ -156,6 +175,10 @@ impl Ledger {
             draft.accepted.clone_from(&record.accepted);
             draft.dropped = dropped(&record);
             draft.pressure = record.pressure;
+            self.metrics.decision(draft);
+            for (operation, _) in &record.operations {
+                self.metrics.action(&draft.policy, *operation);
+            }
             cost = Some(spent);
             self.put_decision(record.at, question, Some(proposal));
         }
@@ -239,11 +262,14 @@ impl Ledger {
             }
             Reply::Released(_) | Reply::UnknownSandbox | Reply::IncompleteKey => return,
         }
+        let waited = Duration::from_millis(add.waited);
+        self.metrics.add(waited, add.refused.as_deref());
         self.put(now, Event::Add(add));
     }
 
     /// A sandbox gave its address back.
     pub(crate) fn deleted(&mut self, now: Millis, pod: &PodName, address: std::net::IpAddr) {
+        self.metrics.del();
         let del = Del {
             pod: pod.to_string(),
             address: address.to_string(),
@@ -253,6 +279,10 @@ impl Ledger {
 
     /// A policy or settings were put in force, or refused.
     pub(crate) fn policy(&mut self, now: Millis, change: PolicyChange) {
+        match change.refused {
+            Some(_) => self.metrics.change_refused(),
+            None => self.metrics.put_in_force(&change.policy, &change.reference),
+        }
         self.put(now, Event::Policy(change));
     }
 
@@ -268,8 +298,10 @@ impl Ledger {
             Severity::Warning => tracing::warn!(code, "{message}"),
             Severity::Error => tracing::error!(code, "{message}"),
         }
+        let word = severity_word(*severity);
+        self.metrics.report(*severity, word, code);
         let event = Event::Report {
-            severity: severity_word(*severity).to_owned(),
+            severity: word.to_owned(),
             code: (*code).to_owned(),
             message: message.clone(),
         };

@@ -14,7 +14,8 @@ use super::*;
 
 fn ledger() -> Ledger {
     let header = Header::new("0.1.0", "node-1", BTreeMap::new());
-    Ledger::open(None, &header).unwrap().ledger
+    let metrics = Metrics::new().unwrap();
+    Ledger::open(None, &header, metrics).unwrap().ledger
 }
 
 fn policy() -> Policy {

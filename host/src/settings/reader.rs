@@ -161,22 +161,25 @@ impl Reader<'_> {
             .collect()
     }
 
-    pub(super) fn introspection(&mut self) -> Option<Listen> {
-        if self.flag("DISABLE_INTROSPECTION", false) {
+    /// Where something listens, unless a flag switches it off.
+    pub(super) fn listen(
+        &mut self,
+        off: &'static str,
+        name: &'static str,
+        default: Listen,
+    ) -> Option<Listen> {
+        if self.flag(off, false) {
             return None;
         }
-        let default = || Listen::Tcp(([127, 0, 0, 1], 61679).into());
-        match self.text("INTROSPECTION_BIND_ADDRESS") {
-            None => Some(default()),
-            Some(_) => self.strict(
-                "INTROSPECTION_BIND_ADDRESS",
-                "ADDRESS:PORT or unix:PATH",
-                |text| match text.strip_prefix("unix:") {
+        match self.text(name) {
+            None => Some(default),
+            Some(_) => self.strict(name, "ADDRESS:PORT or unix:PATH", |text| {
+                match text.strip_prefix("unix:") {
                     Some(path) if !path.is_empty() => Some(Listen::Unix(path.into())),
                     Some(_) => None,
                     None => text.parse().ok().map(Listen::Tcp),
-                },
-            ),
+                }
+            }),
         }
     }
 }
