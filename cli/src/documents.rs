@@ -74,6 +74,20 @@ pub(crate) struct Shadow {
     pub(crate) compared: u64,
     pub(crate) differed: u64,
     pub(crate) failed: u64,
+    #[serde(default)]
+    pub(crate) missed: u64,
+    pub(crate) last_difference: Option<Difference>,
+    pub(crate) last_failure: Option<String>,
+}
+
+/// Two answers to the same question.
+#[derive(Deserialize)]
+pub(crate) struct Difference {
+    pub(crate) decision: u64,
+    pub(crate) policy: Vec<String>,
+    pub(crate) policy_reason: String,
+    pub(crate) shadow: Vec<String>,
+    pub(crate) shadow_reason: String,
 }
 
 #[derive(Deserialize)]

@@ -20,6 +20,7 @@ mod max_pods;
 mod record;
 mod replay;
 mod scenarios;
+mod shadow;
 mod simulate;
 mod table;
 mod views;
@@ -91,6 +92,8 @@ enum Task {
     /// Why a pod waited, why an ENI is held, who has an address, what a decision led to
     #[command(subcommand)]
     Explain(explain::Subject),
+    /// How the shadow policy compares with the one in force
+    Shadow,
     /// Record a live node: what was decided on what, and what followed
     Record(record::Arguments),
     /// Look at a policy
@@ -152,6 +155,7 @@ fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
         }),
         Task::Decisions(task) => decisions::decisions(&arguments.endpoint, task, json),
         Task::Explain(subject) => explain::explain(&arguments.endpoint, subject, json),
+        Task::Shadow => show(json, &ask("/onsen/v1/status")?, shadow::shadow),
         Task::Record(task) => record::record(&arguments.endpoint, task).map(|()| String::new()),
         Task::Policy(PolicyTask::Check { file }) => check::check(file, json),
         Task::Policy(PolicyTask::Eval(arguments)) => eval::eval(arguments, json),

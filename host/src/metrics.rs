@@ -20,6 +20,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::policies::{Figures, PolicyStatus};
+
 /// Hexadecimal digits of a policy's digest that tell it apart.
 const DIGEST: usize = 12;
 
@@ -54,6 +56,8 @@ pub(crate) struct Metrics {
     seconds: HistogramVec,
     changes: IntCounterVec,
     in_force: IntGaugeVec,
+    probation: IntGauge,
+    shadow: IntCounterVec,
     pressure: IntGauge,
     pool: IntGaugeVec,
     waiting: IntGauge,
@@ -217,13 +221,22 @@ impl Metrics {
             )?,
             changes: make.counters(
                 "onsen_policy_changes_total",
-                "Wishes for another policy or other settings, by what came of them",
+                "Changes of policy or settings since the daemon started",
                 &["result"],
             )?,
             in_force: make.gauges(
                 "onsen_policy_in_force",
                 "1 for the policy that decides",
                 &["policy", "version", "digest", "reference"],
+            )?,
+            probation: make.gauge(
+                "onsen_policy_on_probation",
+                "1 while the policy in force has yet to prove good",
+            )?,
+            shadow: make.counters(
+                "onsen_shadow_decisions_total",
+                "Decisions of the shadow, beside those of the policy in force",
+                &of_policy("result"),
             )?,
             pressure: make.gauge(
                 "onsen_policy_pressure",
@@ -334,7 +347,6 @@ impl Metrics {
 
     /// A policy or settings were put in force.
     pub(crate) fn put_in_force(&self, policy: &PolicyName, reference: &str) {
-        self.changes.with_label_values(&["in-force"]).inc();
         let (name, digest) = labels(policy);
         self.in_force.reset();
         self.in_force
@@ -342,9 +354,31 @@ impl Metrics {
             .set(1);
     }
 
-    /// A wish for another policy or other settings was not granted.
-    pub(crate) fn change_refused(&self) {
-        self.changes.with_label_values(&["refused"]).inc();
+    /// How the life of policies went so far.
+    pub(crate) fn life(&self, status: &PolicyStatus, shadow: &Figures) {
+        // The life counts; what is shown here is what it says.
+        self.changes.reset();
+        for (result, count) in [
+            ("swapped", status.swaps),
+            ("refused", status.refusals),
+            ("rolled-back", status.rollbacks),
+        ] {
+            self.changes.with_label_values(&[result]).inc_by(count);
+        }
+        self.probation.set(status.on_probation.into());
+        self.shadow.reset();
+        let Some(named) = &status.shadow else { return };
+        let digest = short(&named.digest);
+        for (result, count) in [
+            ("alike", shadow.compared.saturating_sub(shadow.differed)),
+            ("different", shadow.differed),
+            ("failed", shadow.failed),
+            ("missed", shadow.missed),
+        ] {
+            self.shadow
+                .with_label_values(&[&named.name, digest, result])
+                .inc_by(count);
+        }
     }
 
     /// The pool as it stands.
@@ -419,8 +453,12 @@ impl Metrics {
 }
 
 fn labels(policy: &PolicyName) -> (&str, &str) {
-    let digits = policy.digest.trim_start_matches("sha256:");
-    (&policy.name, digits.get(..DIGEST).unwrap_or(digits))
+    (&policy.name, short(&policy.digest))
+}
+
+fn short(digest: &str) -> &str {
+    let digits = digest.trim_start_matches("sha256:");
+    digits.get(..DIGEST).unwrap_or(digits)
 }
 
 #[cfg(test)]
@@ -505,6 +543,38 @@ mod tests {
                 r#"awscni_ec2api_req_count{fn="AssignPrivateIpAddresses"} 2"#,
                 r#"awscni_aws_api_error_count{api="AssignPrivateIpAddresses",error="RequestLimitExceeded"} 1"#,
                 r#"awscni_aws_api_latency_ms_sum{api="AssignPrivateIpAddresses",error="false",status="200"} 300"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn the_life_of_policies_and_the_shadow_are_told_as_they_stand() {
+        let metrics = Metrics::new().unwrap();
+        let status = PolicyStatus {
+            swaps: 3,
+            rollbacks: 1,
+            shadow: Some(crate::policies::Named {
+                name: "q".into(),
+                reference: "builtin:q".into(),
+                digest: format!("sha256:{}", "cd".repeat(32)),
+            }),
+            ..PolicyStatus::default()
+        };
+        let figures = Figures {
+            compared: 9,
+            differed: 2,
+            ..Figures::default()
+        };
+        // A second scrape does not count twice.
+        metrics.life(&status, &figures);
+        metrics.life(&status, &figures);
+        has(
+            &metrics,
+            &[
+                r#"onsen_policy_changes_total{result="swapped"} 3"#,
+                r#"onsen_policy_changes_total{result="rolled-back"} 1"#,
+                r#"onsen_shadow_decisions_total{digest="cdcdcdcdcdcd",policy="q",result="different"} 2"#,
+                r#"onsen_shadow_decisions_total{digest="cdcdcdcdcdcd",policy="q",result="alike"} 7"#,
             ],
         );
     }

@@ -64,6 +64,7 @@ pub(crate) fn metrics(daemon: &Daemon) -> Value {
     };
     let ledger = &daemon.ledger;
     let metrics = ledger.metrics();
+    metrics.life(&daemon.life.status(), &daemon.life.compared);
     metrics.pool(&summary, &daemon.node.enis(now), per_slot, ledger.calls());
     match metrics.text() {
         Ok(text) => Value::String(text),

@@ -279,9 +279,8 @@ impl Ledger {
 
     /// A policy or settings were put in force, or refused.
     pub(crate) fn policy(&mut self, now: Millis, change: PolicyChange) {
-        match change.refused {
-            Some(_) => self.metrics.change_refused(),
-            None => self.metrics.put_in_force(&change.policy, &change.reference),
+        if change.refused.is_none() {
+            self.metrics.put_in_force(&change.policy, &change.reference);
         }
         self.put(now, Event::Policy(change));
     }

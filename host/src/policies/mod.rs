@@ -37,8 +37,10 @@ use onsen_policy_runner::reference::Reference;
 use crate::settings::parse_flag;
 
 pub(crate) use guard::AddOutcome;
+#[cfg(test)]
+pub(crate) use life::Named;
 pub(crate) use life::{Life, LifeEvent, PolicyStatus};
-pub(crate) use shadow::Compared;
+pub(crate) use shadow::{Compared, Figures};
 pub(crate) use trial::compile_into;
 pub(crate) use watch::{Seen, Watcher, see};
 pub(crate) use wish::{Cluster, ConfigMap, Heard, Labels, Sources};
