@@ -521,12 +521,10 @@ impl Node {
     /// When `Event::Tick` is due, if nothing happens before.
     pub fn next_wake(&self) -> Option<Millis> {
         let asking = self.mind.asked.is_some() || self.is_coming_up();
-        let policy = (!asking).then_some(self.mind.wake_at);
-        let calm = self
-            .mind
-            .pending
-            .filter(|_| !asking)
-            .map(|trigger| self.calm_until(trigger));
+        let pending = self.mind.pending.filter(|_| !asking);
+        let calm = pending.map(|trigger| self.calm_until(trigger));
+        // A question that waits for calm takes the timer's with it.
+        let policy = (!asking).then_some(self.mind.wake_at.max(calm.unwrap_or(0)));
         let progress = self.overrule_at().filter(|_| !asking);
         let looking = self.looks.under_way.is_some();
         let look = (!looking).then_some(self.looks.periodic_at);
