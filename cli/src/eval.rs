@@ -185,6 +185,7 @@ fn for_people(
     let placement = match proposal.placement {
         Placement::Pack => "pack",
         Placement::Spread => "spread",
+        Placement::AddressesFirst => "single addresses first",
     };
     text.push_str(&pairs(&[
         ("reason", proposal.reason.clone()),

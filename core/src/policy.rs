@@ -296,6 +296,11 @@ impl Node {
                 card,
                 excluded: eni.excluded,
                 since: eni.since,
+                idle_since: if eni.assigned() > 0 {
+                    0
+                } else {
+                    eni.idle_since
+                },
                 free_slots: if eni.usable() {
                     eni.free_slots(slots)
                 } else {
@@ -339,6 +344,7 @@ impl Node {
                     .unwrap_or(0) as u32,
                 card: call.card,
                 since: call.since,
+                idle_since: call.since,
                 in_flight: call.blocks,
                 in_flight_unit: call.unit,
                 busy: true,

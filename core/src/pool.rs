@@ -66,6 +66,8 @@ pub(crate) struct Eni {
     pub(crate) goal: Goal,
     /// When the daemon came to know it.
     pub(crate) since: Millis,
+    /// When a pod last gave an address of it back; when it became known, if none did.
+    pub(crate) idle_since: Millis,
     /// Blocks asked for and not answered.
     pub(crate) growing: u32,
     /// What they are.
@@ -112,6 +114,7 @@ impl Eni {
             },
             goal: Goal::Keep,
             since: now,
+            idle_since: now,
             growing: 0,
             growing_unit: Unit::Address,
             call: None,
@@ -362,11 +365,12 @@ impl Pool {
     ) -> Option<Allocation> {
         let allocation = self.holdings.remove(key)?;
         self.holders.remove(&allocation.address);
-        if let Some(block) = self.block_mut(allocation.address) {
+        if let Some((eni, block)) = self.place_mut(allocation.address) {
             block.assigned = block.assigned.saturating_sub(1);
             if block.assigned == 0 {
                 block.idle_since = now;
             }
+            *eni = now;
         }
         if until > now {
             self.cool(allocation.address, until);
@@ -448,9 +452,14 @@ impl Pool {
     }
 
     fn block_mut(&mut self, address: IpAddr) -> Option<&mut Block> {
+        self.place_mut(address).map(|(_, block)| block)
+    }
+
+    /// Since when the ENI of this address is idle, and the block of it.
+    fn place_mut(&mut self, address: IpAddr) -> Option<(&mut Millis, &mut Block)> {
         self.enis.iter_mut().find_map(|eni| {
             let cidr = eni.block_of(address)?;
-            eni.blocks.get_mut(&cidr)
+            Some((&mut eni.idle_since, eni.blocks.get_mut(&cidr)?))
         })
     }
 
@@ -464,17 +473,19 @@ impl Pool {
     }
 
     /// Pack: the fullest ENI, on it the fullest block, in it the lowest address, so that whole
-    /// blocks and whole ENIs stay free to be given back. Spread: the emptiest ENI first.
+    /// blocks and whole ENIs stay free to be given back. Spread: the emptiest ENI first. Addresses
+    /// first: a single address wherever there is one, and as pack among these and among prefixes.
     fn pick(&self, placement: Placement) -> Option<IpAddr> {
-        let mut best: Option<((u32, u32), &Cidr)> = None;
+        let mut best: Option<((bool, u32, u32), &Cidr)> = None;
         for eni in self.enis.iter().filter(|eni| eni.usable()) {
             let assigned = eni.assigned();
             let on_eni = match placement {
-                Placement::Pack => assigned,
+                Placement::Pack | Placement::AddressesFirst => assigned,
                 Placement::Spread => u32::MAX - assigned,
             };
             for (cidr, block) in &eni.blocks {
-                let rank = (on_eni, block.assigned);
+                let single = placement == Placement::AddressesFirst && cidr.unit() == Unit::Address;
+                let rank = (single, on_eni, block.assigned);
                 // The first of equals is the lowest address of the earliest ENI.
                 if eni.free(cidr, block) > 0 && best.is_none_or(|(found, _)| rank > found) {
                     best = Some((rank, cidr));

@@ -63,6 +63,8 @@ pub enum Placement {
     Pack,
     /// The emptiest ENI first.
     Spread,
+    /// Single addresses first, then as `Pack`.
+    AddressesFirst,
 }
 
 /// What the policy answered.

@@ -137,6 +137,7 @@ pub struct SnapshotEni {
     pub card: u32,
     pub excluded: bool,
     pub since: Millis,
+    pub idle_since: Millis,
     pub free_slots: u32,
     pub in_flight: u32,
     pub in_flight_unit: Unit,

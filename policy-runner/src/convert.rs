@@ -121,6 +121,7 @@ fn eni(from: &SnapshotEni) -> wit::Eni {
         card: from.card,
         excluded: from.excluded,
         since: from.since,
+        idle_since: from.idle_since,
         free_slots: from.free_slots,
         in_flight: from.in_flight,
         in_flight_unit: unit(from.in_flight_unit),
@@ -192,6 +193,7 @@ pub(crate) fn proposal(from: wit::Decision) -> Proposal {
         placement: match from.placement {
             wit::Placement::Pack => Placement::Pack,
             wit::Placement::Spread => Placement::Spread,
+            wit::Placement::AddressesFirst => Placement::AddressesFirst,
         },
         pressure: from.pressure,
     }

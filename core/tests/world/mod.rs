@@ -669,11 +669,12 @@ impl World {
                     reason: "test".into(),
                 })
                 .collect(),
-            placement: if self.dice.percent(50) {
-                Placement::Pack
-            } else {
-                Placement::Spread
+            placement: match self.dice.below(3) {
+                0 => Placement::Pack,
+                1 => Placement::Spread,
+                _ => Placement::AddressesFirst,
             },
+            wake_after: self.dice.percent(20).then(|| self.dice.below(1_000)),
             ..Proposal::default()
         })
     }

@@ -2,8 +2,8 @@
 //! at once, and an action that breaks a law of the node fails the test.
 //!
 //! It is a model for unit tests of policies only: EC2 answers at once, there is one network card,
-//! and pods take the lowest free address of the first ENI that has one. The host's own simulator
-//! knows lags, faults and crashes.
+//! and pods take the first free address of the first ENI that has one, or the first single one when
+//! the policy's last decision wished that. The host's own simulator knows lags, faults and crashes.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use crate::{
     Blocks, Decision, Demand, Ec2, Eni, EniState, Family, KeepReason, Limits, Node, Operation,
-    Outcome, Request, Role, SECOND, Setting, Snapshot, Subnet, Trigger, Unit, View,
+    Outcome, Placement, Request, Role, SECOND, Setting, Snapshot, Subnet, Trigger, Unit, View,
 };
 
 /// How long an address cools here.
@@ -61,6 +61,7 @@ pub struct Pool {
     outcomes: Vec<Outcome>,
     adds: Vec<u64>,
     memo: Vec<u8>,
+    placement: Placement,
     next_block: u64,
 }
 
@@ -69,6 +70,8 @@ pub struct Pool {
 pub struct ToyEni {
     /// When it was attached.
     pub since: u64,
+    /// When a pod last left it, or when it was attached.
+    pub idle_since: u64,
     /// What fills its slots.
     pub blocks: Vec<ToyBlock>,
 }
@@ -112,6 +115,7 @@ impl Pool {
             no_addresses: false,
             enis: vec![ToyEni {
                 since: 0,
+                idle_since: 0,
                 blocks: Vec::new(),
             }],
             history: Vec::new(),
@@ -120,6 +124,7 @@ impl Pool {
             outcomes: Vec::new(),
             adds: Vec::new(),
             memo: Vec::new(),
+            placement: Placement::Pack,
             next_block: 0x0a00_0000,
         }
     }
@@ -190,20 +195,28 @@ impl Pool {
     pub fn delete_pod(&mut self) {
         let until = self.now + COOLDOWN;
         let now = self.now;
-        let mut blocks = self
-            .enis
-            .iter_mut()
-            .rev()
-            .flat_map(|eni| eni.blocks.iter_mut().rev());
-        if let Some(block) = blocks.find(|block| block.assigned > 0) {
-            block.assigned -= 1;
-            block.cooling.push(until);
-            block.idle_since = now;
+        for eni in self.enis.iter_mut().rev() {
+            let mut blocks = eni.blocks.iter_mut().rev();
+            if let Some(block) = blocks.find(|block| block.assigned > 0) {
+                block.assigned -= 1;
+                block.cooling.push(until);
+                block.idle_since = now;
+                eni.idle_since = now;
+                return;
+            }
         }
     }
 
     fn serve(&mut self) {
-        for block in self.enis.iter_mut().flat_map(|eni| &mut eni.blocks) {
+        if self.placement == Placement::AddressesFirst {
+            self.serve_from(|block| block.size == 1);
+        }
+        self.serve_from(|_| true);
+    }
+
+    fn serve_from(&mut self, fits: impl Fn(&ToyBlock) -> bool) {
+        let blocks = self.enis.iter_mut().flat_map(|eni| &mut eni.blocks);
+        for block in blocks.filter(|block| fits(block)) {
             let served = self.waiting.min(block.free());
             block.assigned += served;
             self.waiting -= served;
@@ -248,6 +261,11 @@ impl Pool {
                 card: 0,
                 excluded: false,
                 since: eni.since,
+                idle_since: if eni.blocks.iter().any(|block| block.assigned > 0) {
+                    0
+                } else {
+                    eni.idle_since
+                },
                 free_slots: self.slots - eni.blocks.len() as u32,
                 in_flight: 0,
                 in_flight_unit: self.unit,
@@ -360,6 +378,7 @@ impl Pool {
         let mut touched = BTreeSet::new();
         let (mut growth, mut gone) = (0, Vec::new());
         self.memo.clone_from(&decision.memo);
+        self.placement = decision.placement;
         for action in &decision.actions {
             assert!(
                 !action.reason.is_empty(),
@@ -378,6 +397,7 @@ impl Pool {
                     if code.is_empty() {
                         self.enis.push(ToyEni {
                             since: self.now,
+                            idle_since: self.now,
                             blocks: Vec::new(),
                         });
                         self.fill(self.enis.len() - 1, new.unit, new.blocks);

@@ -110,6 +110,7 @@ fn eni(from: wit::Eni) -> SnapshotEni {
         card: from.card,
         excluded: from.excluded,
         since: from.since,
+        idle_since: from.idle_since,
         free_slots: from.free_slots,
         in_flight: from.in_flight,
         in_flight_unit: from.in_flight_unit.into(),
@@ -160,6 +161,7 @@ pub(crate) fn decision(from: Proposal) -> wit::Decision {
         placement: match from.placement {
             Placement::Pack => wit::Placement::Pack,
             Placement::Spread => wit::Placement::Spread,
+            Placement::AddressesFirst => wit::Placement::AddressesFirst,
         },
         pressure: from.pressure,
     }

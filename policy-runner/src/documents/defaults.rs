@@ -301,6 +301,8 @@ impl EniReader {
             Some(keep) => keep.map(KeepReason::from),
             None => self.keep(role, &owner, first),
         };
+        let has_pods = self.blocks.assigned[first..].iter().any(|pods| *pods > 0);
+        let idle_since = if has_pods { 0 } else { since };
         Ok(SnapshotEni {
             id: from.id.unwrap_or_else(|| format!("eni-{place}")),
             role,
@@ -315,6 +317,9 @@ impl EniReader {
             card: from.card,
             excluded: from.excluded,
             since,
+            idle_since: from
+                .idle_since
+                .map_or(idle_since, |time| time.resolve(self.now)),
             free_slots: from.free_slots.unwrap_or(free_slots),
             in_flight: from.in_flight,
             in_flight_unit: from.in_flight_unit.map_or(self.unit, Unit::from),

@@ -103,6 +103,8 @@ pub(super) struct EniDocument {
     pub(super) excluded: bool,
     /// Left out: an hour ago.
     pub(super) since: Option<Time>,
+    /// Left out: 0 with a pod on one of its blocks, else `since`.
+    pub(super) idle_since: Option<Time>,
     /// Left out: what the blocks and `in_flight` leave; 0 on an ENI that cannot be used.
     pub(super) free_slots: Option<u32>,
     /// Left out: 0.
@@ -296,6 +298,7 @@ fn eni(snapshot: &Snapshot, from: &SnapshotEni) -> EniDocument {
         card: from.card,
         excluded: from.excluded,
         since: Some(Time::At(from.since)),
+        idle_since: Some(Time::At(from.idle_since)),
         free_slots: Some(from.free_slots),
         in_flight: from.in_flight,
         in_flight_unit: Some(from.in_flight_unit.into()),

@@ -235,11 +235,11 @@ fn eni() -> impl Strategy<Value = SnapshotEni> {
         unit(),
     );
     let numbers = any::<[Number; 4]>();
-    (words, numbers, any::<u64>()).prop_map(
+    (words, numbers, any::<[u64; 2]>()).prop_map(
         |(
             (id, role, phase, keep, [excluded, busy], in_flight_unit),
             [device_index, card, free_slots, in_flight],
-            since,
+            [since, idle_since],
         )| {
             SnapshotEni {
                 id,
@@ -254,6 +254,7 @@ fn eni() -> impl Strategy<Value = SnapshotEni> {
                 in_flight_unit,
                 busy,
                 since,
+                idle_since,
                 ..SnapshotEni::default()
             }
         },
@@ -480,7 +481,11 @@ fn proposal() -> impl Strategy<Value = Proposal> {
         ".{0,9}",
         option(any::<u64>()),
         proptest::collection::vec(any::<u8>(), 0..20),
-        select(vec![Placement::Pack, Placement::Spread]),
+        select(vec![
+            Placement::Pack,
+            Placement::Spread,
+            Placement::AddressesFirst,
+        ]),
         any::<u8>(),
     )
         .prop_map(|(actions, reason, wake_after, memo, placement, pressure)| {

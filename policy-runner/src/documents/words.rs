@@ -36,5 +36,5 @@ words! {
         Primary, Trunk, Efa, Assigned, Cooling, TooYoung, InFlight, Unconfirmed
     }
     "operation": OperationWord = Operation { AttachEni, Grow, Release, DetachEni }
-    "placement": PlacementWord = Placement { Pack, Spread }
+    "placement": PlacementWord = Placement { Pack, Spread, AddressesFirst }
 }

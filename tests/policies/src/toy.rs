@@ -133,6 +133,11 @@ impl Toy {
                 card: eni.card,
                 excluded: eni.excluded,
                 since: eni.since,
+                idle_since: if eni.blocks.iter().any(|block| block.assigned > 0) {
+                    0
+                } else {
+                    eni.since
+                },
                 free_slots: self.free_slots(eni),
                 in_flight: eni.in_flight,
                 in_flight_unit: self.node.unit,
