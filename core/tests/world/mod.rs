@@ -674,7 +674,8 @@ impl World {
                 1 => Placement::Spread,
                 _ => Placement::AddressesFirst,
             },
-            wake_after: self.dice.percent(20).then(|| self.dice.below(1_000)),
+            // Now and then in less than the calm between two questions.
+            wake_after: snapshot.decision_id.is_multiple_of(4).then_some(150),
             ..Proposal::default()
         })
     }
