@@ -171,6 +171,10 @@ fn the_daemon_set_stands_where_aws_node_stood() {
     assert_eq!(pod["initContainers"][0]["name"], "aws-vpc-cni-init");
     let daemon = &pod["containers"][0];
     assert_eq!(daemon["name"], "aws-node");
+    assert_eq!(
+        daemon["ports"],
+        json!([{"name": "metrics", "containerPort": 61678}])
+    );
     for (probe, delay) in [("livenessProbe", 60), ("readinessProbe", 1)] {
         assert_eq!(
             daemon[probe],

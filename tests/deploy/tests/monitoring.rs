@@ -1,4 +1,4 @@
-//! Alerts and dashboard: they parse, and the alerts fire when they should.
+//! Alerts and dashboard: they parse, they fire when they should, and every series they name is exported.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,13 +6,30 @@
     reason = "a failing unwrap is a failing test"
 )]
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
-use onsen_deploy_tests::{output, read, root, tool};
+use onsen_deploy_tests::{output, quoted, read, root, sources, tool};
 use serde_json::Value;
 
 const ALERTS: &str = "deploy/helm/onsen/monitoring/alerts.yaml";
 const DASHBOARD: &str = "deploy/helm/onsen/monitoring/dashboard.json";
+
+/// Words of an expression that look like names of series.
+fn series(expression: &str) -> BTreeSet<String> {
+    expression
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("awscni_") || word.starts_with("onsen_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn expressions_of_alerts() -> Vec<String> {
+    let rules: Value = serde_saphyr::from_str(&read(ALERTS)).unwrap();
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    let text = |rule: &Value| rule["expr"].as_str().unwrap().to_owned();
+    rules.iter().map(text).collect()
+}
 
 fn expressions_of_dashboard() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
@@ -30,6 +47,33 @@ fn expressions_of_dashboard() -> Vec<String> {
                 .filter_map(|variable| Some(variable["query"]["query"].as_str()?.to_owned())),
         )
         .collect()
+}
+
+#[test]
+fn every_series_that_is_asked_for_is_exported() {
+    let exported: BTreeSet<String> = sources("host/src")
+        .iter()
+        .flat_map(|(_, text)| quoted(text))
+        .flat_map(series)
+        .collect();
+    assert!(
+        exported.len() > 20,
+        "the sources are not read: {exported:?}"
+    );
+    let asked = [expressions_of_alerts(), expressions_of_dashboard()].concat();
+    assert!(asked.len() > 20);
+    for expression in asked {
+        for name in series(&expression) {
+            // A histogram is exported under three names.
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|ending| name.strip_suffix(ending));
+            assert!(
+                exported.contains(&name) || base.is_some_and(|base| exported.contains(base)),
+                "{name} of {expression}"
+            );
+        }
+    }
 }
 
 #[test]
