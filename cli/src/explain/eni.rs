@@ -20,11 +20,11 @@ pub(super) fn explain(facts: &Facts, id: &str) -> Vec<String> {
     let sum = |count: fn(&Block) -> u32| eni.blocks.iter().map(count).sum::<u32>();
     let mut text = vec![
         format!(
-            "{id} is a {} ENI in {}, device {}, known since {}; it is {}.",
+            "{id} is a {} ENI in {}, device {}, known for {}; it is {}.",
             eni.role,
             eni.subnet,
             eni.device_index,
-            facts.ago(eni.since),
+            facts.age(eni.since),
             eni.phase
         ),
         format!(
@@ -146,10 +146,10 @@ pub(super) fn explain_address(facts: &Facts, address: IpAddr) -> Vec<String> {
     let holder = facts.pods.iter().find(|pod| pod.address == shown);
     if let Some(pod) = holder {
         text.push(format!(
-            "{address} is held by pod {}/{} since {}.",
+            "{address} is held by pod {}/{}, for {} now.",
             pod.namespace,
             pod.name,
-            facts.ago(pod.since)
+            facts.age(pod.since)
         ));
     }
     let place = facts.enis.iter().find_map(|eni| {

@@ -100,7 +100,12 @@ impl Facts {
 
     /// `3 min ago`.
     fn ago(&self, at: u64) -> String {
-        format!("{} ago", duration(self.now().saturating_sub(at)))
+        format!("{} ago", self.age(at))
+    }
+
+    /// `3 min`, for what began then.
+    fn age(&self, since: u64) -> String {
+        duration(self.now().saturating_sub(since))
     }
 
     /// `in 12 s`.

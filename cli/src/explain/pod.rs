@@ -20,9 +20,9 @@ pub(super) fn explain(facts: &Facts, name: &str) -> Vec<String> {
     if let Some(pod) = held {
         text.push(match &pod.eni {
             Some(eni) => format!(
-                "Pod {name} has had {} on {eni} since {}.",
+                "Pod {name} has had {} on {eni} for {}.",
                 pod.address,
-                facts.ago(pod.since)
+                facts.age(pod.since)
             ),
             None => format!(
                 "Pod {name} holds {}, but EC2 has taken that address away from this node: it reaches nobody. \

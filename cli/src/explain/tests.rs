@@ -44,7 +44,7 @@ fn a_pod_that_waited_is_told_with_what_happened_meanwhile() {
     holds(
         &pod::explain(&facts(), "web"),
         &[
-            "Pod default/web has had 10.0.0.17 on eni-1 since 5 s ago.",
+            "Pod default/web has had 10.0.0.17 on eni-1 for 5 s.",
             "It waited 1.3 s for its address",
             "Decision 4, 7 s ago, by p (a pod waited, or an address was taken or given back), did: attach an ENI",
             "EC2, 6 s ago: CreateNetworkInterface a new ENI with 1 address in subnet-1: eni-2 with 1 blocks in 0.9 s.",
@@ -110,7 +110,7 @@ fn an_address_says_who_has_it_or_when_it_is_free() {
     holds(
         &told("10.0.0.17"),
         &[
-            "held by pod default/web since 5 s ago",
+            "held by pod default/web, for 5 s now",
             "block 10.0.0.16/28 on eni-1",
         ],
     );

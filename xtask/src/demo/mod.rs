@@ -1,4 +1,4 @@
-//! The demo: eight steps that show on real programs that a Wasm policy fills a warm pool, and that
+//! The demo: nine steps that show on real programs that a Wasm policy fills a warm pool, and that
 //! pods get addresses and can talk.
 //!
 //! In: the built programs. Out: a live table, progress lines, a summary of checks. What must hold:
@@ -8,6 +8,7 @@ mod checks;
 mod pods;
 mod screen;
 mod steps;
+mod why;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

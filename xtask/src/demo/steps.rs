@@ -1,4 +1,4 @@
-//! The eight steps, in the order in which they are shown.
+//! The nine steps, in the order in which they are shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,6 +14,7 @@ use onsen_harness::{Lab, private};
 use super::checks::Checks;
 use super::pods::{self, Running};
 use super::screen::Screen;
+use super::why::why;
 use super::{Options, Speed};
 use crate::failure::Failure;
 
@@ -27,20 +28,20 @@ const STAY: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The world of the demo and what was seen in it.
-struct Stage<'a> {
+pub(super) struct Stage<'a> {
     lab: Lab,
-    screen: Screen,
+    pub(super) screen: Screen,
     checks: &'a mut Checks,
     speed: Speed,
 }
 
 impl Stage<'_> {
-    fn check(&mut self, claim: &str, holds: bool) {
+    pub(super) fn check(&mut self, claim: &str, holds: bool) {
         let line = self.checks.note(claim, holds);
         self.screen.say(&line);
     }
 
-    fn node(&mut self, at: usize) -> &mut Node {
+    pub(super) fn node(&mut self, at: usize) -> &mut Node {
         #[expect(clippy::indexing_slicing, reason = "the demo has two nodes")]
         &mut self.lab.nodes[at]
     }
@@ -71,6 +72,7 @@ pub(crate) fn run(options: &Options, checks: &mut Checks) -> Result<(), Failure>
     burst(&mut stage, &mut first, &second)?;
     swap(&mut stage, &mut first, &second)?;
     misbehave(&mut stage)?;
+    why(&mut stage)?;
     if options.keep {
         keep(&stage)?;
     }
@@ -469,7 +471,7 @@ fn end(
     first: &mut Vec<Running>,
     second: &mut Vec<Running>,
 ) -> Result<(), Failure> {
-    stage.screen.step("8  The end");
+    stage.screen.step("9  The end");
     for (at, pods) in [(0, first), (1, second)] {
         let plugin = stage.node(at).plugin.clone();
         pods::stop(&plugin, pods)?;
