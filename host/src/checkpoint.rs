@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use onsen_core::effect::{Allocation, Saved};
 use onsen_core::ids::{PodName, SandboxKey};
+pub(crate) use onsen_core::recover::Found;
 use onsen_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -28,17 +29,6 @@ pub(crate) struct FileError {
     step: &'static str,
     path: PathBuf,
     source: io::Error,
-}
-
-/// What a checkpoint file held.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// There is none: a fresh node, or somebody removed it.
-    Nothing,
-    /// All of it.
-    Whole(Saved),
-    /// It cannot be trusted; the text says why.
-    Bad(String),
 }
 
 #[derive(Serialize, Deserialize)]

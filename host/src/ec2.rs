@@ -25,6 +25,7 @@ use aws_sdk_ec2::types::{
     Filter, NetworkInterface, NetworkInterfaceAttachmentChanges, ResourceType, Tag,
     TagSpecification,
 };
+pub(crate) use onsen_core::answer::{Owner, TAG_INSTANCE};
 use onsen_core::cidr::{Cidr, Unit};
 use onsen_core::effect::Ec2Request;
 use onsen_core::event::{Ec2Gave, Ec2Outcome, Observation, SubnetFacts};
@@ -33,13 +34,9 @@ use onsen_core::snapshot::Limits;
 use sha2::{Digest, Sha256};
 
 use crate::metrics::Metrics;
-
-pub(crate) use facts::Owner;
 use outcome::{failed, nothing_in};
 pub(crate) use outcome::{request_text, text as outcome_text};
 
-/// Tag of ENIs that a node has made: the id of its instance.
-pub(crate) const TAG_INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
 const TAG_CREATED: &str = "node.k8s.amazonaws.com/createdAt";
 const TAG_CLUSTER: &str = "cluster.k8s.amazonaws.com/name";
 
@@ -189,10 +186,7 @@ impl Ec2 {
             .network_interface()
             .ok_or_else(|| nothing_in("no network interface"))?;
         // Without its id the ENI is out of reach; a look by its tags will find it.
-        let mut facts = self
-            .owner
-            .facts(eni)
-            .map_err(|missing| nothing_in(&missing))?;
+        let mut facts = facts::of(&self.owner, eni).map_err(|missing| nothing_in(&missing))?;
         (facts.ours, facts.managed) = (true, true); // whether or not the reply repeats our tags
         Ok(Ec2Gave::Eni(Box::new(facts)))
     }
@@ -324,16 +318,16 @@ impl Ec2 {
         for eni in &attached {
             // ENIs on further cards are nobody's here: this version serves pods from card 0.
             if facts::card(eni) == 0 {
-                observation.attached.push(self.owner.facts(eni)?);
+                observation.attached.push(facts::of(&self.owner, eni)?);
             }
         }
-        self.owner.check_primary(&observation.attached)?;
+        self.owner.check_view(&observation.attached)?;
         let tag = format!("tag:{TAG_INSTANCE}");
         for eni in self
             .describe(&[(&tag, &self.owner.instance), ("status", "available")])
             .await?
         {
-            observation.detached.push(self.owner.facts(&eni)?);
+            observation.detached.push(facts::of(&self.owner, &eni)?);
         }
         observation.subnets = self.subnets().await;
         Ok(observation)

@@ -1,53 +1,17 @@
-//! Who holds which address when the daemon starts: the checkpoint held against the kernel.
+//! Who holds which address when the daemon starts: the core's rule, asked about this host's links.
 //!
 //! In: the checkpoint and the node's pod links. Out: allocations, and which of their sandboxes are
 //! gone.
-//! Must hold: an address that the kernel still leads to a pod is never taken for free, whatever
-//! became of the checkpoint.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use onsen_core::effect::{Allocation, Saved};
-use onsen_core::ids::{PodName, SandboxKey};
+use onsen_core::effect::Allocation;
+use onsen_core::ids::PodName;
+use onsen_core::recover::link_of_key;
+pub(crate) use onsen_core::recover::{PodLink, Recovered, key_of_link};
 use onsen_core::time::Millis;
 
 use crate::checkpoint::Found;
-
-const RECOVERED: &str = "recovered-";
-
-/// The key of a sandbox of which only the host's link is known.
-pub(crate) fn key_of_link(link: &str) -> SandboxKey {
-    SandboxKey {
-        network: "aws-cni".into(),
-        container: format!("{RECOVERED}{link}"),
-        interface: "eth0".into(),
-    }
-}
-
-/// What the kernel has for a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PodLink {
-    /// The pod's address.
-    pub(crate) address: IpAddr,
-    /// The link that leads to it; absent when only rules are left of the pod.
-    pub(crate) link: Option<String>,
-}
-
-/// What the core starts from.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Recovered {
-    /// All that is or was held.
-    pub(crate) saved: Saved,
-    /// Whose sandboxes are no longer on the node.
-    pub(crate) gone: BTreeSet<SandboxKey>,
-    /// Addresses of pods that left rules and nothing else: nobody holds them.
-    pub(crate) stale: BTreeSet<IpAddr>,
-    /// True when allocations were added that the checkpoint did not have.
-    pub(crate) rebuilt: bool,
-    /// For people.
-    pub(crate) remarks: Vec<String>,
-}
 
 /// Holds the checkpoint against the kernel. `links` are the names of all links of the host, `pods` what
 /// its rules are about.
@@ -57,53 +21,13 @@ pub(crate) fn recover(
     pods: &[PodLink],
     now: Millis,
 ) -> Recovered {
-    let mut recovered = Recovered::default();
-    match found {
-        Found::Whole(saved) => recovered.saved = saved,
-        Found::Bad(why) => recovered
-            .remarks
-            .push(format!("the checkpoint cannot be trusted: {why}")),
-        Found::Nothing => {}
-    }
-    for allocation in &recovered.saved.allocations {
-        if !is_here(allocation, links) {
-            recovered.gone.insert(allocation.key.clone());
-        }
-    }
-    let mut held: BTreeSet<IpAddr> = (recovered.saved.allocations.iter())
-        .map(|allocation| allocation.address)
-        .collect();
-    for pod in pods {
-        if !held.insert(pod.address) {
-            continue;
-        }
-        let Some(link) = &pod.link else {
-            recovered.stale.insert(pod.address);
-            continue;
-        };
-        recovered.rebuilt = true;
-        recovered.remarks.push(format!(
-            "{link} leads to a pod with {} that is not in the checkpoint: the address is kept until the pod is deleted",
-            pod.address
-        ));
-        recovered.saved.allocations.push(Allocation {
-            key: key_of_link(link),
-            address: pod.address,
-            pod: PodName::default(),
-            since: now,
-        });
-    }
-    recovered
-        .saved
-        .allocations
-        .sort_by(|a, b| a.key.cmp(&b.key));
-    recovered
+    onsen_core::recover::recover(found, pods, |allocation| is_here(allocation, links), now)
 }
 
 /// Whether the sandbox's link is on the host. What cannot be told is taken for here.
 fn is_here(allocation: &Allocation, links: &BTreeSet<String>) -> bool {
     let PodName { namespace, name } = &allocation.pod;
-    if let Some(link) = allocation.key.container.strip_prefix(RECOVERED) {
+    if let Some(link) = link_of_key(&allocation.key) {
         return links.contains(link);
     }
     if namespace.is_empty() || name.is_empty() {
@@ -116,6 +40,11 @@ fn is_here(allocation: &Allocation, links: &BTreeSet<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use onsen_core::effect::Saved;
+    use onsen_core::ids::SandboxKey;
+
     use super::*;
 
     fn allocation(name: &str, address: [u8; 4]) -> Allocation {

@@ -1,125 +1,69 @@
 //! What EC2's structures mean to the core. Every field of theirs may be absent.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
 
 use aws_sdk_ec2::types::{
     AttachmentStatus, InstanceTypeHypervisor, InstanceTypeInfo, NetworkInterface,
     NetworkInterfaceAttachment,
 };
+use onsen_core::answer::{Described, Owner, TAG_INSTANCE, TAG_NO_MANAGE};
 use onsen_core::cidr::Cidr;
 use onsen_core::event::{Attachment, EniFacts};
-use onsen_core::ids::{AttachmentId, EniId, Mac, SubnetId};
-use onsen_core::snapshot::{Limits, Role};
+use onsen_core::ids::{AttachmentId, EniId, Mac};
+use onsen_core::snapshot::Limits;
 
-use super::TAG_INSTANCE;
-
-const TAG_NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
-
-/// Whose ENIs are looked at.
-#[derive(Clone, Debug)]
-pub(crate) struct Owner {
-    /// Id of this instance.
-    pub(crate) instance: String,
-    /// The primary ENI, as IMDS tells it.
-    pub(crate) primary: EniId,
-    /// Whether ENIs that bear nobody's tag are ours to use.
-    pub(crate) manage_untagged: bool,
-}
-
-impl Owner {
-    /// What an ENI is to the core, or what its description lacks.
-    pub(super) fn facts(&self, eni: &NetworkInterface) -> Result<EniFacts, String> {
-        let id = eni
-            .network_interface_id()
-            .ok_or("a network interface without an id")?;
-        let lacks = |what: &str| format!("{id} without {what}");
-        let attachment = eni.attachment().map(|attachment| Attachment {
-            id: AttachmentId::new(attachment.attachment_id().unwrap_or_default()),
-            card: unsigned(attachment.network_card_index()),
-            device_index: unsigned(attachment.device_index()),
-            detaching: matches!(
-                attachment.status(),
-                Some(AttachmentStatus::Detaching | AttachmentStatus::Detached)
-            ),
-            delete_on_termination: attachment.delete_on_termination().unwrap_or(false),
-        });
-        let role = match eni
+/// What an ENI is to the core, or what its description lacks.
+pub(super) fn of(owner: &Owner, eni: &NetworkInterface) -> Result<EniFacts, String> {
+    let id = eni
+        .network_interface_id()
+        .ok_or("a network interface without an id")?;
+    let lacks = |what: &str| format!("{id} without {what}");
+    let attachment = eni.attachment().map(|attachment| Attachment {
+        id: AttachmentId::new(attachment.attachment_id().unwrap_or_default()),
+        card: unsigned(attachment.network_card_index()),
+        device_index: unsigned(attachment.device_index()),
+        detaching: matches!(
+            attachment.status(),
+            Some(AttachmentStatus::Detaching | AttachmentStatus::Detached)
+        ),
+        delete_on_termination: attachment.delete_on_termination().unwrap_or(false),
+    });
+    let mut blocks = BTreeSet::new();
+    for address in eni.private_ip_addresses() {
+        let text = address
+            .private_ip_address()
+            .ok_or_else(|| lacks("one of its addresses"))?;
+        blocks.insert(
+            Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable address, {text:?}")))?,
+        );
+    }
+    for prefix in eni.ipv4_prefixes() {
+        let text = prefix
+            .ipv4_prefix()
+            .ok_or_else(|| lacks("one of its prefixes"))?;
+        blocks.insert(
+            Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable prefix, {text:?}")))?,
+        );
+    }
+    let tag = |key: &str| {
+        eni.tag_set()
+            .iter()
+            .find(|tag| tag.key() == Some(key))
+            .and_then(aws_sdk_ec2::types::Tag::value)
+    };
+    owner.facts(Described {
+        id: EniId::new(id),
+        kind: eni
             .interface_type()
-            .map(aws_sdk_ec2::types::NetworkInterfaceType::as_str)
-        {
-            _ if id == self.primary.as_str() => Role::Primary,
-            Some("trunk") => Role::Trunk,
-            Some("efa" | "efa-only") => Role::Efa,
-            _ => Role::Secondary,
-        };
-        let primary = eni.private_ip_address().and_then(|text| text.parse().ok());
-        let primary: IpAddr = match primary {
-            Some(primary) => primary,
-            // An EFA may have no address at all; nothing is ever asked of it.
-            None if role == Role::Efa => Ipv4Addr::UNSPECIFIED.into(),
-            None => return Err(lacks("an address")),
-        };
-        let mut blocks = BTreeSet::new();
-        for address in eni.private_ip_addresses() {
-            let text = address
-                .private_ip_address()
-                .ok_or_else(|| lacks("one of its addresses"))?;
-            let cidr =
-                Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable address, {text:?}")))?;
-            if cidr.base() != primary {
-                blocks.insert(cidr);
-            }
-        }
-        for prefix in eni.ipv4_prefixes() {
-            let text = prefix
-                .ipv4_prefix()
-                .ok_or_else(|| lacks("one of its prefixes"))?;
-            blocks.insert(
-                Cidr::parse(text).ok_or_else(|| lacks(&format!("a readable prefix, {text:?}")))?,
-            );
-        }
-        let tag = |key: &str| {
-            eni.tag_set()
-                .iter()
-                .find(|tag| tag.key() == Some(key))
-                .and_then(aws_sdk_ec2::types::Tag::value)
-        };
-        let ours = tag(TAG_INSTANCE) == Some(self.instance.as_str());
-        // The operator's word first, then whose tag it bears, then what holds for ENIs without one.
-        let managed = match tag(TAG_NO_MANAGE) {
-            Some(word) => word != "true",
-            None => ours || self.manage_untagged,
-        };
-        Ok(EniFacts {
-            id: EniId::new(id),
-            mac: eni
-                .mac_address()
-                .and_then(Mac::parse)
-                .ok_or_else(|| lacks("a MAC address"))?,
-            subnet: SubnetId::new(eni.subnet_id().ok_or_else(|| lacks("a subnet"))?),
-            role,
-            managed: role == Role::Primary || (role != Role::Efa && managed),
-            ours,
-            excluded: false,
-            primary,
-            blocks,
-            attachment,
-        })
-    }
-
-    /// A view without the primary ENI is not a view of this instance.
-    pub(super) fn check_primary(&self, attached: &[EniFacts]) -> Result<(), String> {
-        if attached.iter().any(|eni| eni.id == self.primary) {
-            return Ok(());
-        }
-        Err(format!(
-            "DescribeNetworkInterfaces: EC2 told of {} interfaces of {} and not of its primary one, {}",
-            attached.len(),
-            self.instance,
-            self.primary
-        ))
-    }
+            .map(aws_sdk_ec2::types::NetworkInterfaceType::as_str),
+        made_by: tag(TAG_INSTANCE),
+        no_manage: tag(TAG_NO_MANAGE),
+        mac: eni.mac_address().and_then(Mac::parse),
+        subnet: eni.subnet_id(),
+        primary: eni.private_ip_address().and_then(|text| text.parse().ok()),
+        blocks,
+        attachment,
+    })
 }
 
 /// The network card that an ENI is attached to; 0 when EC2 does not say, as for types with one card.

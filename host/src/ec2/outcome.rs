@@ -9,31 +9,12 @@ use std::error::Error;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use hyper_util::client::legacy::Error as ClientError;
+use onsen_core::answer;
 use onsen_core::cidr::Unit;
 use onsen_core::effect::Ec2Request;
 use onsen_core::event::{Ec2Gave, Ec2Outcome};
 
 use crate::text::chain;
-
-/// EC2 was in trouble while it may have been at work.
-const TROUBLE: [&str; 6] = [
-    "InternalError",
-    "InternalFailure",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
-    "Unavailable",
-];
-
-/// Answered with a status of 5xx, yet surely before any work.
-const THROTTLED: [&str; 6] = [
-    "EC2ThrottledException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-];
 
 /// How a call that gave an error ended.
 pub(super) fn failed<E>(error: &SdkError<E, HttpResponse>) -> Ec2Outcome
@@ -60,20 +41,10 @@ where
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
             match error.code() {
-                Some(code)
-                    if THROTTLED.contains(&code) || (status < 500 && !TROUBLE.contains(&code)) =>
-                {
-                    refused(code, error.message().unwrap_or_default().into())
+                Some(code) => {
+                    answer::error(status, Some(code), error.message().unwrap_or_default())
                 }
-                Some(code) => Ec2Outcome::Unknown {
-                    message: format!(
-                        "status {status}, {code}: {}",
-                        error.message().unwrap_or_default()
-                    ),
-                },
-                None => Ec2Outcome::Unknown {
-                    message: format!("status {status} without an error code: {}", words()),
-                },
+                None => answer::error(status, None, &words()),
             }
         }
         // The SDK may add kinds; a doubt is a doubt.
