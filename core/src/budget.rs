@@ -1,6 +1,10 @@
 //! How many EC2 calls the node may make now, and when EC2 has asked it to be quiet.
 //!
+//! EC2 counts the calls of each action by themselves, so one action that is throttled keeps no other
+//! back. What keeps all back is a way to EC2 that is broken.
 //! Must hold: no clock of its own; jitter comes from the seed it was given.
+
+use alloc::collections::BTreeMap;
 
 use crate::cidr::Unit;
 use crate::config::Rate;
@@ -57,6 +61,15 @@ pub(crate) fn is_denial(code: &str) -> bool {
     )
 }
 
+/// The actions by which a node changes something, under EC2's names.
+pub(crate) const ASSIGN: &str = "AssignPrivateIpAddresses";
+pub(crate) const ATTACH: &str = "AttachNetworkInterface";
+pub(crate) const CREATE: &str = "CreateNetworkInterface";
+pub(crate) const DELETE: &str = "DeleteNetworkInterface";
+pub(crate) const DETACH: &str = "DetachNetworkInterface";
+pub(crate) const MODIFY: &str = "ModifyNetworkInterfaceAttribute";
+pub(crate) const UNASSIGN: &str = "UnassignPrivateIpAddresses";
+
 /// A token bucket that counts in thousandths of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
@@ -98,11 +111,18 @@ impl Bucket {
     }
 }
 
-/// When to be quiet, after EC2 throttled or refused.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Throttle {
-    pub(crate) until: Millis,
+/// Nothing is sent before `until`; `strikes` failures in a row led there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pause {
+    until: Millis,
     strikes: u32,
+}
+
+/// When to be quiet, after EC2 throttled or refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Throttle {
+    all: Pause,
+    by_action: BTreeMap<&'static str, Pause>,
     jitter: Jitter,
     base: Millis,
 }
@@ -110,22 +130,64 @@ pub(crate) struct Throttle {
 impl Throttle {
     pub(crate) fn new(base: Millis, seed: u64) -> Self {
         Self {
-            until: 0,
-            strikes: 0,
+            all: Pause::default(),
+            by_action: BTreeMap::new(),
             jitter: Jitter(seed),
             base,
         }
     }
 
-    /// EC2 throttled a call: doubles the pause.
-    pub(crate) fn strike(&mut self, now: Millis) {
-        self.until = self.until.max(now + self.backoff(self.strikes));
-        self.strikes = (self.strikes + 1).min(6);
+    /// EC2 throttled a call, or could not be reached: doubles the pause of the action, or of all.
+    pub(crate) fn strike(&mut self, action: &'static str, code: &str, now: Millis) {
+        let mut pause = *self.pause(action, code);
+        pause.until = pause.until.max(now + self.backoff(pause.strikes));
+        pause.strikes = (pause.strikes + 1).min(6);
+        *self.pause(action, code) = pause;
     }
 
-    /// EC2 took a call.
-    pub(crate) fn relief(&mut self) {
-        self.strikes = 0;
+    fn pause(&mut self, action: &'static str, code: &str) -> &mut Pause {
+        if is_throttling(code) {
+            self.by_action.entry(action).or_default()
+        } else {
+            &mut self.all
+        }
+    }
+
+    /// EC2 took a call of the action.
+    pub(crate) fn relief(&mut self, action: &'static str) {
+        self.all.strikes = 0;
+        if let Some(pause) = self.by_action.get_mut(action) {
+            pause.strikes = 0;
+        }
+    }
+
+    /// No call of the action is sent before this.
+    pub(crate) fn until(&self, action: &'static str) -> Millis {
+        let own = self.by_action.get(action).map_or(0, |pause| pause.until);
+        self.all.until.max(own)
+    }
+
+    /// No new ENI is asked for before this: it is worth nothing until it is attached.
+    pub(crate) fn attach_until(&self) -> Millis {
+        self.until(CREATE).max(self.until(ATTACH))
+    }
+
+    /// Nothing that gets more addresses is sent before this.
+    pub(crate) fn grow_until(&self) -> Millis {
+        self.until(ASSIGN).min(self.attach_until())
+    }
+
+    /// Nothing that gives addresses back is sent before this.
+    pub(crate) fn release_until(&self) -> Millis {
+        self.until(UNASSIGN).min(self.until(DETACH))
+    }
+
+    /// When the next pause ends.
+    pub(crate) fn next_end(&self, now: Millis) -> Option<Millis> {
+        let all = core::iter::once(&self.all).chain(self.by_action.values());
+        all.map(|pause| pause.until)
+            .filter(|until| *until > now)
+            .min()
     }
 
     /// A pause after that many failures in a row: half to all of `base * 2^tries`.
@@ -174,13 +236,25 @@ mod tests {
         let mut throttle = Throttle::new(1_000, 7);
         let mut last = 0;
         for _ in 0..20 {
-            throttle.strike(0);
-            assert!(throttle.until >= last && throttle.until <= 64_000);
-            last = throttle.until;
+            throttle.strike(ASSIGN, "RequestLimitExceeded", 0);
+            let until = throttle.until(ASSIGN);
+            assert!(until >= last && until <= 64_000);
+            last = until;
         }
         assert!(last >= 32_000);
-        throttle.relief();
-        throttle.strike(100_000);
-        assert!(throttle.until <= 101_000);
+        throttle.relief(ASSIGN);
+        throttle.strike(ASSIGN, "RequestLimitExceeded", 100_000);
+        assert!(throttle.until(ASSIGN) <= 101_000);
+    }
+
+    #[test]
+    fn one_action_that_is_throttled_keeps_no_other_back() {
+        let mut throttle = Throttle::new(1_000, 7);
+        throttle.strike(ATTACH, "RequestLimitExceeded", 0);
+        assert!(throttle.until(ATTACH) > 0 && throttle.attach_until() > 0);
+        assert_eq!(throttle.until(ASSIGN), 0);
+        assert_eq!(throttle.grow_until(), 0);
+        throttle.strike(UNASSIGN, "Unreachable", 0);
+        assert!(throttle.until(ASSIGN) > 0 && throttle.grow_until() > 0);
     }
 }

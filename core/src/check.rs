@@ -10,6 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::budget;
 use crate::cidr::{Cidr, Unit};
 use crate::ids::{EniId, SubnetId};
 use crate::node::Node;
@@ -233,7 +234,14 @@ fn name(node: &Node, asked: &Asked, request: &Request) -> Result<Step, &'static 
 
 /// Lets a step through, lowered to what there is room for, or says why not.
 fn admit(node: &Node, tally: &mut Tally, step: Step, now: Millis) -> Result<Step, &'static str> {
-    if now < node.throttle.until {
+    let throttle = &node.throttle;
+    let rests_until = match &step {
+        Step::Attach { .. } => throttle.attach_until(),
+        Step::Grow { .. } => throttle.until(budget::ASSIGN),
+        Step::Release { .. } => throttle.until(budget::UNASSIGN),
+        Step::Detach { .. } => throttle.until(budget::DETACH),
+    };
+    if now < rests_until {
         return Err("throttled");
     }
     match step {
@@ -355,7 +363,8 @@ pub(crate) fn block_keep(node: &Node, eni: &Eni, cidr: &Cidr, block: &Block) -> 
         Some(KeepReason::Cooling)
     } else if block.leaving || eni.busy() || eni.goal == Goal::Leave || eni.link != Link::Ready {
         Some(KeepReason::InFlight)
-    } else if block.missing_since.is_some() || eni.missing_since.is_some() {
+    } else if block.missing_since.is_some() || eni.missing_since.is_some() || eni.left_alone {
+        // An ENI that the operator took out of the daemon's hands is not known to be ours to change.
         Some(KeepReason::Unconfirmed)
     } else {
         None
@@ -393,9 +402,9 @@ pub(crate) fn eni_keep(node: &Node, eni: &Eni, now: Millis) -> Option<KeepReason
         Some(KeepReason::Cooling)
     } else if eni.busy() || eni.goal == Goal::Leave || eni.link != Link::Ready {
         Some(KeepReason::InFlight)
-    } else if now < eni.since + node.config.times.min_eni_age {
+    } else if now < eni.since + node.config.times.min_eni_age || now < eni.stays_until {
         Some(KeepReason::TooYoung)
-    } else if eni.missing_since.is_some() {
+    } else if eni.missing_since.is_some() || eni.left_alone {
         Some(KeepReason::Unconfirmed)
     } else {
         None

@@ -35,6 +35,9 @@ pub struct Times {
     pub progress: Millis,
     /// First pause after EC2 throttled or refused; it doubles up to 64 times this.
     pub backoff: Millis,
+    /// What EC2 or the machine would not give though it should (one more ENI, a link, a detach) is not
+    /// tried again before this.
+    pub mistrust: Millis,
 }
 
 impl Default for Times {
@@ -49,6 +52,7 @@ impl Default for Times {
             policy_period: MINUTE,
             progress: 2 * SECOND,
             backoff: SECOND,
+            mistrust: 10 * MINUTE,
         }
     }
 }

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use crate::budget;
 use crate::cidr::{Cidr, Unit};
 use crate::ids::{AttachmentId, EniId, IntentId, Mac, PodName, RequestId, SandboxKey, SubnetId};
 use crate::snapshot::{Operation, Snapshot, Trigger};
@@ -26,8 +27,8 @@ pub enum Effect {
         generation: u64,
         /// All of it, not the difference.
         saved: Saved,
-        /// True when `saved.cooling` gained entries that must outlive a crash too.
-        cooling_changed: bool,
+        /// True when more than the allocations changed: what cools, what is coming.
+        rest_changed: bool,
     },
     /// Ask a policy, then say `Event::Proposed`. At most one question is under way.
     AskPolicy {
@@ -158,13 +159,13 @@ impl Ec2Request {
     /// The EC2 action it is sent as.
     pub fn action(&self) -> &'static str {
         match self {
-            Self::CreateEni { .. } => "CreateNetworkInterface",
-            Self::AttachEni { .. } => "AttachNetworkInterface",
-            Self::SetDeleteOnTermination { .. } => "ModifyNetworkInterfaceAttribute",
-            Self::DetachEni { .. } => "DetachNetworkInterface",
-            Self::DeleteEni { .. } => "DeleteNetworkInterface",
-            Self::Assign { .. } => "AssignPrivateIpAddresses",
-            Self::Unassign { .. } => "UnassignPrivateIpAddresses",
+            Self::CreateEni { .. } => budget::CREATE,
+            Self::AttachEni { .. } => budget::ATTACH,
+            Self::SetDeleteOnTermination { .. } => budget::MODIFY,
+            Self::DetachEni { .. } => budget::DETACH,
+            Self::DeleteEni { .. } => budget::DELETE,
+            Self::Assign { .. } => budget::ASSIGN,
+            Self::Unassign { .. } => budget::UNASSIGN,
         }
     }
 }
@@ -272,6 +273,24 @@ pub struct Saved {
     pub allocations: Vec<Allocation>,
     /// Addresses cooling and until when, sorted by address.
     pub cooling: Vec<(IpAddr, Millis)>,
+    /// ENIs that were asked for and are not attached yet.
+    pub coming: Vec<ComingEni>,
+}
+
+/// An ENI that was asked for and is not attached yet: what the next life of the daemon needs to go on
+/// where this one ended. Lost, it costs the ENI, which is then deleted as nobody's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComingEni {
+    /// Its id, once EC2 has told it.
+    pub eni: Option<EniId>,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// The network card that it is for.
+    pub card: u32,
+    /// Kind of its blocks.
+    pub unit: Unit,
+    /// How many were asked for.
+    pub blocks: u32,
 }
 
 /// One address held by one sandbox.

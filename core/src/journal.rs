@@ -24,7 +24,7 @@ enum Change {
 struct Batch {
     changes: Vec<Change>,
     replies: Vec<(RequestId, Reply)>,
-    cooling_changed: bool,
+    rest_changed: bool,
     /// Something of the checkpoint changed for which nobody waits.
     dirty: bool,
 }
@@ -56,14 +56,14 @@ impl Journal {
                 *reply = Reply::NoAddress(NoAddress::Cancelled);
             }
         }
-        self.queued.cooling_changed |= cools;
+        self.queued.rest_changed |= cools;
         self.queued.changes.push(Change::Released(allocation));
     }
 
     /// The checkpoint differs from the pool though no request is behind it.
     pub(crate) fn touch(&mut self) {
         self.queued.dirty = true;
-        self.queued.cooling_changed = true;
+        self.queued.rest_changed = true;
     }
 
     /// Sends the reply once everything recorded so far is durable.
@@ -85,16 +85,16 @@ impl Journal {
         self.writing.is_none() && self.queued.is_empty()
     }
 
-    /// The next write: its generation and whether cooling changed.
+    /// The next write: its generation and whether more than the allocations changed.
     pub(crate) fn next_write(&mut self) -> Option<(u64, bool)> {
         if self.writing.is_some() || self.queued.is_empty() {
             return None;
         }
         let batch = core::mem::take(&mut self.queued);
         self.generation += 1;
-        let cooling_changed = batch.cooling_changed;
+        let rest_changed = batch.rest_changed;
         self.writing = Some(batch);
-        Some((self.generation, cooling_changed))
+        Some((self.generation, rest_changed))
     }
 
     /// A write has ended: replies to send now. A write nobody asked for is ignored.

@@ -138,15 +138,14 @@ impl Auditor {
     }
 
     fn learn(&mut self, observation: &Observation) {
-        self.foreign = observation
-            .attached
-            .iter()
-            .filter(|eni| !eni.managed)
-            .count() as u32;
+        // An ENI that the operator took out of the node's hands still carries its pods.
+        let known: BTreeSet<EniId> = self.books.keys().cloned().collect();
+        let mine = |eni: &&EniFacts| eni.managed || known.contains(&eni.id);
+        self.foreign = observation.attached.iter().filter(|eni| !mine(eni)).count() as u32;
         let seen: BTreeMap<&EniId, &EniFacts> = observation
             .attached
             .iter()
-            .filter(|eni| eni.managed)
+            .filter(mine)
             .chain(&observation.detached)
             .map(|eni| (&eni.id, eni))
             .collect();

@@ -13,8 +13,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::check::{Plan, Step};
-use crate::cidr::Unit;
-use crate::effect::{Ec2Request, Effect, Report, Severity};
+use crate::cidr::{Cidr, Unit};
+use crate::effect::{ComingEni, Ec2Request, Effect, Report, Severity};
 use crate::ids::{EniId, IntentId, SubnetId};
 use crate::node::Node;
 use crate::pool::{Eni, Goal, Link};
@@ -139,7 +139,7 @@ impl Node {
     pub(crate) fn advance(&mut self, now: Millis, out: &mut Vec<Effect>) {
         for place in 0..self.pool.enis.len() {
             let eni = &mut self.pool.enis[place];
-            if eni.busy() || eni.missing_since.is_some() || now < eni.retry_at {
+            if eni.busy() || eni.missing_since.is_some() || eni.left_alone || now < eni.retry_at {
                 continue;
             }
             if eni.goal == Goal::Leave && eni.link != Link::Absent {
@@ -150,8 +150,8 @@ impl Node {
                 let link = eni.link_facts();
                 out.push(Effect::ForgetEni(link));
             }
-            if now >= self.throttle.until
-                && let Some(request) = self.next_call(place)
+            if let Some(request) = self.next_call(place)
+                && now >= self.throttle.until(request.action())
             {
                 self.call(request, out);
                 continue;
@@ -166,7 +166,7 @@ impl Node {
     }
 
     /// The EC2 call that the ENI needs next.
-    fn next_call(&self, place: usize) -> Option<Ec2Request> {
+    pub(crate) fn next_call(&self, place: usize) -> Option<Ec2Request> {
         let eni = &self.pool.enis[place];
         let id = eni.id.clone();
         match (eni.goal, &eni.attachment) {
@@ -236,6 +236,70 @@ impl Node {
             eni.tries = 0;
         }
         useless
+    }
+}
+
+impl Node {
+    /// EC2 or the machine would not take one more ENI on this card, though it should: for a while the
+    /// node has room for no more than those that are attached, without `but`.
+    pub(crate) fn mistrust_room(&mut self, card: u32, but: &EniId, now: Millis) {
+        let attached = self
+            .pool
+            .enis
+            .iter()
+            .filter(|eni| eni.id != *but && eni.card() == card && eni.attachment.is_some());
+        let attached = attached.count() as u32;
+        let until = now + self.config.times.mistrust;
+        self.mistrusted.insert(card, (attached, until));
+    }
+
+    /// ENIs that were asked for and are not attached yet.
+    pub(crate) fn coming(&self) -> Vec<ComingEni> {
+        let created = self.creates.iter().map(|create| ComingEni {
+            eni: None,
+            subnet: create.subnet.clone(),
+            card: create.card,
+            unit: create.unit,
+            blocks: create.blocks,
+        });
+        let loose = self
+            .pool
+            .enis
+            .iter()
+            .filter(|eni| eni.ours && eni.goal == Goal::Keep && eni.attachment.is_none());
+        let loose = loose.map(|eni| ComingEni {
+            eni: Some(eni.id.clone()),
+            subnet: eni.subnet.clone(),
+            card: eni.card,
+            unit: eni
+                .blocks
+                .keys()
+                .next()
+                .map_or(self.config.unit, Cidr::unit),
+            blocks: eni.blocks.len() as u32,
+        });
+        created.chain(loose).collect()
+    }
+
+    /// Takes up what the life before this one had asked for.
+    pub(crate) fn take_up(&mut self, coming: Vec<ComingEni>, now: Millis) {
+        let doubt = Some(now + self.config.times.settle);
+        for eni in coming {
+            if let Some(id) = eni.eni {
+                self.taken_up.insert(id, eni.card);
+                continue;
+            }
+            self.last_intent += 1;
+            self.creates.push(Create {
+                intent: IntentId(self.last_intent),
+                subnet: eni.subnet,
+                unit: eni.unit,
+                blocks: eni.blocks,
+                card: eni.card,
+                since: now,
+                doubt,
+            });
+        }
     }
 }
 

@@ -7,14 +7,15 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use crate::budget::{Bucket, Jitter, Throttle, is_denial, is_throttling};
 use crate::check::Step;
 use crate::cidr::Unit;
 use crate::config::{Config, StartFacts};
 use crate::demand::{History, Waiter, Waiting};
-use crate::effect::{Ec2Request, Effect, NoAddress, Reply, Severity};
-use crate::event::Event;
+use crate::effect::{ComingEni, Ec2Request, Effect, NoAddress, Reply, Saved, Severity};
+use crate::event::{EniFacts, Event};
 use crate::ids::{EniId, IntentId, PodName, RequestId, SandboxKey, SubnetId};
 use crate::journal::Journal;
 use crate::life::{Create, report};
@@ -83,6 +84,11 @@ pub struct Node {
     pub(crate) pool: Pool,
     /// Card and device index of attached ENIs that the daemon leaves alone.
     pub(crate) foreign: BTreeSet<(u32, u32)>,
+    /// Network cards that would not take an ENI though they should: how many ENIs they are believed
+    /// to take, and until when.
+    pub(crate) mistrusted: BTreeMap<u32, (u32, Millis)>,
+    /// ENIs that the life before this one was about to attach, with their cards, until they are seen.
+    pub(crate) taken_up: BTreeMap<EniId, u32>,
     /// Device indexes of card 0 that EC2 refused though nothing known uses them.
     pub(crate) refused_indexes: BTreeSet<(u32, u32)>,
     pub(crate) waiting: Waiting,
@@ -102,6 +108,8 @@ pub struct Node {
     pub(crate) throttle: Throttle,
     pub(crate) jitter: Jitter,
     pub(crate) last_intent: u64,
+    /// What the newest write tells the next life of the daemon to expect.
+    pub(crate) told_coming: Vec<ComingEni>,
 }
 
 impl Node {
@@ -112,6 +120,8 @@ impl Node {
             started_at: now,
             pool: Pool::default(),
             foreign: BTreeSet::new(),
+            mistrusted: BTreeMap::new(),
+            taken_up: BTreeMap::new(),
             refused_indexes: BTreeSet::new(),
             waiting: Waiting::default(),
             history: History::default(),
@@ -129,6 +139,7 @@ impl Node {
             throttle: Throttle::new(config.times.backoff, seed),
             jitter: Jitter(seed ^ 0x5eed),
             last_intent: 0,
+            told_coming: facts.saved.coming.clone(),
             config,
         };
         let mut out = Vec::new();
@@ -143,7 +154,15 @@ impl Node {
             (eni.role != Role::Primary, device)
         });
         let mut detaching = Vec::new();
-        for eni in attached.attached.into_iter().filter(|eni| eni.managed) {
+        // One that the operator took out of the daemon's hands still carries its pods.
+        let held: Vec<IpAddr> = (facts.saved.allocations.iter())
+            .map(|allocation| allocation.address)
+            .collect();
+        let carries = |eni: &EniFacts| {
+            (eni.blocks.iter()).any(|cidr| held.iter().any(|address| cidr.contains(*address)))
+        };
+        let known = (attached.attached.into_iter()).filter(|eni| eni.managed || carries(eni));
+        for eni in known {
             let leaving = eni
                 .attachment
                 .as_ref()
@@ -157,6 +176,7 @@ impl Node {
                 detaching.push(id);
             }
         }
+        node.take_up(facts.saved.coming.clone(), now);
         node.restore(facts.saved, &facts.gone, now, &mut out);
         for id in detaching {
             node.give_up(&id);
@@ -169,7 +189,7 @@ impl Node {
 
     fn restore(
         &mut self,
-        saved: crate::effect::Saved,
+        saved: Saved,
         gone: &BTreeSet<SandboxKey>,
         now: Millis,
         out: &mut Vec<Effect>,
@@ -254,6 +274,7 @@ impl Node {
     /// Draws every consequence of the state as it is now.
     fn settle(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.pool.end_cooling(now);
+        self.mistrusted.retain(|_, (_, until)| *until > now);
         while self.outcomes.len() > MAX_OUTCOMES
             || self
                 .outcomes
@@ -267,11 +288,19 @@ impl Node {
         self.look(now, out);
         self.ask(now, out);
         self.turn_away(now, out);
-        if let Some((generation, cooling_changed)) = self.journal.next_write() {
+        let coming = self.coming();
+        if coming != self.told_coming {
+            self.told_coming = coming;
+            self.journal.touch();
+        }
+        if let Some((generation, rest_changed)) = self.journal.next_write() {
             out.push(Effect::Checkpoint {
                 generation,
-                saved: self.pool.saved(),
-                cooling_changed,
+                saved: Saved {
+                    coming: self.told_coming.clone(),
+                    ..self.pool.saved()
+                },
+                rest_changed,
             });
         }
     }
@@ -438,8 +467,8 @@ impl Node {
                 enis_limit: self.eni_limit(0),
             });
         }
-        if self.throttle.until > now {
-            let until = self.throttle.until;
+        let until = self.throttle.grow_until();
+        if until > now {
             return (until >= waiter.deadline).then_some(NoAddress::Throttled { until });
         }
         let refusal = self.last_refusal.as_ref().filter(|_| self.mind.idle)?;
@@ -460,11 +489,9 @@ impl Node {
 
     fn too_long(&self, waiter: &Waiter, now: Millis) -> NoAddress {
         let refusal = self.last_refusal.as_ref();
-        if refusal.is_some_and(|refusal| is_throttling(&refusal.code)) && self.throttle.until > now
-        {
-            return NoAddress::Throttled {
-                until: self.throttle.until,
-            };
+        let until = self.throttle.grow_until();
+        if refusal.is_some_and(|refusal| is_throttling(&refusal.code)) && until > now {
+            return NoAddress::Throttled { until };
         }
         NoAddress::WaitedTooLong {
             waited: now.saturating_sub(waiter.since),
@@ -500,7 +527,11 @@ impl Node {
             Some(place) => limits.other_cards.get(place).copied().unwrap_or(0),
         };
         let foreign = self.foreign.iter().filter(|(of, _)| *of == card).count() as u32;
-        most.saturating_sub(foreign)
+        let room = most.saturating_sub(foreign);
+        match self.mistrusted.get(&card) {
+            Some((believed, _)) => room.min(*believed),
+            None => room,
+        }
     }
 
     /// What EC2 allows, lowered by the ENIs that the daemon leaves alone.
@@ -529,12 +560,12 @@ impl Node {
         let looking = self.looks.under_way.is_some();
         let look = (!looking).then_some(self.looks.periodic_at);
         let wanted = self.looks.wanted_at.filter(|_| !looking);
-        let retries = self
-            .pool
-            .enis
-            .iter()
-            .filter(|eni| !eni.busy() && has_work(eni))
-            .map(|eni| eni.retry_at.max(self.throttle.until));
+        let retries = (self.pool.enis.iter().enumerate())
+            .filter(|(_, eni)| !eni.busy() && has_work(eni))
+            .map(|(place, eni)| {
+                let rests = |call: Ec2Request| self.throttle.until(call.action());
+                eni.retry_at.max(self.next_call(place).map_or(0, rests))
+            });
         policy
             .into_iter()
             .chain(calm)
@@ -551,6 +582,7 @@ impl Node {
 /// Whether an ENI is not yet what it is to become.
 fn has_work(eni: &Eni) -> bool {
     eni.missing_since.is_none()
+        && !eni.left_alone
         && ((eni.goal == Goal::Leave && eni.link != Link::Configuring)
             || eni.link == Link::Absent
             || eni.attachment.as_ref().is_none_or(|attachment| {

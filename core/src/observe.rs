@@ -5,7 +5,7 @@
 //! Must hold: a fresh change of ours outranks a stale read; nothing is dropped on the word of one
 //! look; what a sandbox holds is never taken from it, only reported.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -99,19 +99,23 @@ impl Node {
             memory.free_addresses = Some(subnet.free_addresses);
             memory.read_at = asked_at;
         }
+        // One that the operator took out of the daemon's hands stays in the pool: pods may be on it.
+        let known: BTreeSet<EniId> = self.pool.enis.iter().map(|eni| eni.id.clone()).collect();
+        let mine = |facts: &EniFacts| facts.managed || known.contains(&facts.id);
         self.foreign = observation
             .attached
             .iter()
-            .filter(|facts| !facts.managed)
+            .filter(|facts| !mine(facts))
             .filter_map(|facts| facts.attachment.as_ref())
             .map(|attachment| (attachment.card, attachment.device_index))
             .collect();
         let attached: BTreeMap<EniId, EniFacts> = observation
             .attached
             .into_iter()
-            .filter(|facts| facts.managed)
+            .filter(mine)
             .map(|facts| (facts.id.clone(), facts))
             .collect();
+        self.taken_up.retain(|id, _| !attached.contains_key(id));
         let detached: BTreeMap<EniId, EniFacts> = observation
             .detached
             .into_iter()
@@ -133,6 +137,14 @@ impl Node {
                 now,
                 out,
             );
+        }
+        if !self.taken_up.is_empty() {
+            // EC2 may not show yet what it has just made; after that they are gone.
+            if asked_at >= self.started_at + self.config.times.settle {
+                self.taken_up.clear();
+            } else {
+                self.want_look(self.started_at + self.config.times.settle);
+            }
         }
         self.settle_creates(asked_at, now);
         self.resume(now, out);
@@ -179,8 +191,16 @@ impl Node {
                 report(out, Severity::Info, "eni-adopted", message);
                 continue;
             }
+            let taken_up = self.taken_up.remove(&facts.id);
             if let Some(eni) = self.pool.eni_mut(&facts.id) {
                 eni.changed_at = 0;
+                eni.card = taken_up.unwrap_or(eni.card);
+            }
+            let card = taken_up.filter(|card| self.eni_count(*card) <= self.eni_limit(*card));
+            if card.is_some() {
+                let message = format!("{} was about to be attached; it is", facts.id);
+                report(out, Severity::Info, "eni-adopted", message);
+                continue;
             }
             let fate = if self.give_up(&facts.id) {
                 "deleted"
@@ -256,7 +276,18 @@ impl Node {
         } else {
             eni.attachment.clone_from(&facts.attachment);
         }
-        eni.excluded = facts.excluded;
+        if eni.left_alone == facts.managed {
+            let message = if facts.managed {
+                format!("{id} is this daemon's again")
+            } else {
+                format!(
+                    "{id} is to be left alone: its pods stay, and no new pod gets an address of it"
+                )
+            };
+            report(out, Severity::Warning, "eni-left-alone", message);
+        }
+        eni.left_alone = !facts.managed;
+        eni.excluded = facts.excluded || !facts.managed;
         let missing: Vec<Cidr> = eni
             .blocks
             .keys()

@@ -15,7 +15,7 @@ use crate::event::{Attachment, Ec2Gave, Ec2Outcome, EniFacts};
 use crate::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use crate::life::{MAX_TRIES, report};
 use crate::node::{Node, PastOutcome, Refusal};
-use crate::pool::{Goal, Link};
+use crate::pool::{Eni, Goal, Link};
 use crate::snapshot::{Operation, Trigger};
 use crate::time::Millis;
 
@@ -71,6 +71,8 @@ impl Node {
             format!("{id}: {why}; {then}"),
         );
         if give_up {
+            let card = self.pool.eni(id).map_or(0, Eni::card);
+            self.mistrust_room(card, id, now);
             self.refuse(Operation::AttachEni, id, 0, "LinkNotReady", &why, now);
         }
     }
@@ -87,10 +89,10 @@ impl Node {
             return;
         };
         match &outcome {
-            Ec2Outcome::Done(_) => self.throttle.relief(),
+            Ec2Outcome::Done(_) => self.throttle.relief(request.action()),
             Ec2Outcome::Refused { code, message } => {
                 if asks_for_rest(code) {
-                    self.throttle.strike(now);
+                    self.throttle.strike(request.action(), code, now);
                 } else if is_denial(code) {
                     let message = format!("EC2 refuses {}: {code}: {message}", request.action());
                     report(out, Severity::Error, "ec2-denied", message);
@@ -118,7 +120,12 @@ impl Node {
             return;
         }
         match request {
-            Ec2Request::Assign { unit, count, .. } => self.assigned(&id, unit, count, outcome, now),
+            Ec2Request::Assign { unit, count, .. } => {
+                if let Ec2Outcome::Done(Ec2Gave::Blocks(blocks)) = &outcome {
+                    self.compare(&id, count, blocks.len(), now, out);
+                }
+                self.assigned(&id, unit, count, outcome, now);
+            }
             Ec2Request::Unassign { blocks, .. } => self.unassigned(&id, &blocks, outcome, now),
             Ec2Request::AttachEni {
                 device_index, card, ..
@@ -148,6 +155,7 @@ impl Node {
             Ec2Outcome::Done(Ec2Gave::Eni(facts)) => {
                 let create = self.creates.remove(place);
                 let id = facts.id.clone();
+                self.compare(&id, create.blocks, facts.blocks.len(), now, out);
                 self.take_in(*facts, now);
                 if let Some(eni) = self.pool.eni_mut(&id) {
                     eni.card = create.card;
@@ -178,6 +186,24 @@ impl Node {
         }
     }
 
+    /// An answer that lists more or less than was asked for may be about something else, too: EC2 is
+    /// looked at.
+    fn compare(
+        &mut self,
+        id: &EniId,
+        asked: u32,
+        given: usize,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        if given != asked as usize {
+            self.want_look(now + self.config.times.settle);
+            let message =
+                format!("EC2 was asked for {asked} blocks on {id} and answered with {given}");
+            report(out, Severity::Warning, "ec2-other-count", message);
+        }
+    }
+
     /// A new ENI of ours, made by a call or found by a look.
     pub(crate) fn take_in(&mut self, facts: EniFacts, now: Millis) {
         let id = facts.id.clone();
@@ -197,6 +223,14 @@ impl Node {
                 let mut added = 0;
                 for cidr in blocks {
                     added += u32::from(self.pool.add_block(id, cidr, now));
+                }
+                if added == 0 {
+                    // Nothing new: what was asked for may have been given and not be in this answer.
+                    if let Some(eni) = self.pool.eni_mut(id) {
+                        eni.doubt = Some(settle);
+                    }
+                    self.want_look(now);
+                    return;
                 }
                 let subnet = self.grown(id, now);
                 self.record(PastOutcome {
@@ -302,6 +336,10 @@ impl Node {
                 } else {
                     eni.retry_at = now + pause;
                     self.give_up(id);
+                    if code == "AttachmentLimitExceeded" {
+                        // Something unknown is attached, or the limit is another one.
+                        self.mistrust_room(card, id, now);
+                    }
                     self.want_look(now);
                     self.refuse(Operation::AttachEni, id, 0, &code, &message, now);
                 }
@@ -343,6 +381,7 @@ impl Node {
 
     fn detached(&mut self, id: &EniId, outcome: Ec2Outcome, now: Millis) {
         let pause = self.throttle.backoff(1);
+        let mistrust = self.config.times.mistrust;
         let Some(eni) = self.pool.eni_mut(id) else {
             return;
         };
@@ -366,6 +405,7 @@ impl Node {
                 } else {
                     // EC2 keeps it: so do we.
                     eni.goal = Goal::Keep;
+                    eni.stays_until = now + mistrust;
                     self.refuse(Operation::DetachEni, id, 0, &code, &message, now);
                 }
                 self.want_look(now);

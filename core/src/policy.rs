@@ -215,7 +215,7 @@ impl Node {
             let again = self
                 .grow_bucket
                 .next(now)
-                .max(self.throttle.until)
+                .max(self.throttle.next_end(now).unwrap_or(now))
                 .max(now + CALM);
             self.mind.wake_at = self.mind.wake_at.min(again);
         }
@@ -371,20 +371,21 @@ impl Node {
     }
 
     fn show_ec2(&self, asked: &Asked, now: Millis) -> Ec2Facts {
-        let throttled = now < self.throttle.until;
+        let (grow_until, release_until) =
+            (self.throttle.grow_until(), self.throttle.release_until());
         Ec2Facts {
-            grow_budget: if throttled {
+            grow_budget: if now < grow_until {
                 0
             } else {
                 self.grow_bucket.available(now)
             },
-            release_budget: if throttled {
+            release_budget: if now < release_until {
                 0
             } else {
                 self.release_bucket.available(now)
             },
             in_flight: self.calls.len() as u32,
-            throttled_until: if throttled { self.throttle.until } else { 0 },
+            throttled_until: if now < grow_until { grow_until } else { 0 },
             outcomes: self
                 .outcomes
                 .iter()

@@ -57,6 +57,8 @@ pub(crate) struct Eni {
     pub(crate) role: Role,
     pub(crate) ours: bool,
     pub(crate) excluded: bool,
+    /// The operator said so: no pod is given an address of it, and nothing of it is given back.
+    pub(crate) left_alone: bool,
     pub(crate) primary: IpAddr,
     /// The network card that it is meant for; where it hangs once it is attached.
     pub(crate) card: u32,
@@ -88,6 +90,8 @@ pub(crate) struct Eni {
     pub(crate) retry_at: Millis,
     /// Failures in a row of the step it is at.
     pub(crate) tries: u32,
+    /// EC2 refused to detach it: not asked again before this.
+    pub(crate) stays_until: Millis,
 }
 
 impl Eni {
@@ -98,7 +102,8 @@ impl Eni {
             subnet: facts.subnet,
             role: facts.role,
             ours: facts.ours,
-            excluded: facts.excluded,
+            excluded: facts.excluded || !facts.managed,
+            left_alone: !facts.managed,
             primary: facts.primary,
             card: facts
                 .attachment
@@ -125,6 +130,7 @@ impl Eni {
             missing_since: None,
             retry_at: 0,
             tries: 0,
+            stays_until: 0,
         }
     }
 
@@ -271,6 +277,10 @@ impl Pool {
             .keys()
             .filter(|address| cidr.contains(**address))
             .count() as u32;
+        // An ENI's own address is the node's, whatever an answer lists among the new ones.
+        if (self.enis.iter()).any(|eni| cidr == Cidr::single(eni.primary)) {
+            return false;
+        }
         let Some(eni) = self.eni_mut(id) else {
             return false;
         };
@@ -426,6 +436,7 @@ impl Pool {
                 .iter()
                 .map(|(address, until)| (*address, *until))
                 .collect(),
+            coming: Vec::new(),
         }
     }
 

@@ -116,11 +116,9 @@ impl Node {
             warm: self.pool.warm(),
             waiting: self.waiting.0.len() as u32,
             in_flight: self.calls.len() as u32,
-            throttled_until: if self.throttle.until > now {
-                self.throttle.until
-            } else {
-                0
-            },
+            throttled_until: Some(self.throttle.grow_until())
+                .filter(|until| *until > now)
+                .unwrap_or(0),
         }
     }
 
