@@ -1,5 +1,6 @@
 //! What outlives the daemon: upstream's `ipam.json`, so that either daemon can follow the other,
-//! and beside it our own file of cooling addresses, which upstream does not have.
+//! and beside it our own file of what upstream does not keep: cooling addresses, and ENIs that were
+//! asked for and are not attached yet. The second may be lost without harm.
 //!
 //! In: the core's `Saved`. Out: the same after a restart, or why it cannot be trusted.
 //! Must hold: a file is replaced whole or not at all; a file that is not whole, or that gives one
@@ -13,13 +14,16 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use onsen_core::effect::{Allocation, Saved};
-use onsen_core::ids::{PodName, SandboxKey};
+use onsen_core::cidr::Unit;
+use onsen_core::effect::{Allocation, ComingEni, Saved};
+use onsen_core::ids::{EniId, PodName, SandboxKey, SubnetId};
 pub(crate) use onsen_core::recover::Found;
 use onsen_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
 const VERSION: &str = "vpc-cni-ipam/1";
+const BESIDE_VERSION: &str = "onsen-beside/1";
+/// Before ENIs on their way were kept.
 const COOLING_VERSION: &str = "onsen-cooling/1";
 
 /// A failed step on a file.
@@ -68,10 +72,24 @@ struct Metadata {
 }
 
 #[derive(Serialize, Deserialize)]
-struct CoolingDocument {
+struct BesideDocument {
     version: String,
     /// Address and the time in milliseconds since the epoch at which it may be given again.
     cooling: Vec<(IpAddr, Millis)>,
+    #[serde(default)]
+    coming: Vec<ComingEntry>,
+}
+
+/// An ENI that was asked for and is not attached yet.
+#[derive(Serialize, Deserialize)]
+struct ComingEntry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    eni: Option<String>,
+    subnet: String,
+    card: u32,
+    /// Prefixes, not single addresses.
+    prefixes: bool,
+    blocks: u32,
 }
 
 /// Reads both files.
@@ -83,21 +101,30 @@ pub(crate) fn load(path: &Path) -> Result<Found, FileError> {
         Ok(saved) => saved,
         Err(why) => return Ok(Found::Bad(why)),
     };
-    if let Some(bytes) = read(&cooling_path(path))? {
-        // Without it an address may be reused early; that is no reason to distrust the rest.
-        saved.cooling = parse_cooling(&bytes);
+    if let Some(bytes) = read(&beside_path(path))? {
+        // Without it an address may be reused early, and an ENI on its way is deleted; that is no reason
+        // to distrust the rest.
+        (saved.cooling, saved.coming) = parse_beside(&bytes);
     }
     Ok(Found::Whole(saved))
 }
 
 /// Makes both files durable. Cooling comes first: an address must not be free between the two.
-pub(crate) fn store(path: &Path, saved: &Saved, cooling_changed: bool) -> Result<(), FileError> {
-    if cooling_changed {
-        let document = CoolingDocument {
-            version: COOLING_VERSION.into(),
+pub(crate) fn store(path: &Path, saved: &Saved, rest_changed: bool) -> Result<(), FileError> {
+    if rest_changed {
+        let coming = saved.coming.iter().map(|coming| ComingEntry {
+            eni: coming.eni.as_ref().map(ToString::to_string),
+            subnet: coming.subnet.to_string(),
+            card: coming.card,
+            prefixes: coming.unit == Unit::Prefix,
+            blocks: coming.blocks,
+        });
+        let document = BesideDocument {
+            version: BESIDE_VERSION.into(),
             cooling: saved.cooling.clone(),
+            coming: coming.collect(),
         };
-        replace(&cooling_path(path), &document)?;
+        replace(&beside_path(path), &document)?;
     }
     let document = Document {
         version: VERSION.into(),
@@ -173,18 +200,30 @@ fn parse(bytes: &[u8]) -> Result<Saved, String> {
     allocations.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(Saved {
         allocations,
-        cooling: Vec::new(),
+        ..Saved::default()
     })
 }
 
-fn parse_cooling(bytes: &[u8]) -> Vec<(IpAddr, Millis)> {
-    match serde_json::from_slice::<CoolingDocument>(bytes) {
-        Ok(mut document) if document.version == COOLING_VERSION => {
+fn parse_beside(bytes: &[u8]) -> (Vec<(IpAddr, Millis)>, Vec<ComingEni>) {
+    let known = [BESIDE_VERSION, COOLING_VERSION];
+    match serde_json::from_slice::<BesideDocument>(bytes) {
+        Ok(mut document) if known.contains(&document.version.as_str()) => {
             document.cooling.sort_unstable();
             document.cooling.dedup_by_key(|entry| entry.0);
-            document.cooling
+            let coming = document.coming.into_iter().map(|coming| ComingEni {
+                eni: coming.eni.map(EniId::new),
+                subnet: SubnetId::new(coming.subnet),
+                card: coming.card,
+                unit: if coming.prefixes {
+                    Unit::Prefix
+                } else {
+                    Unit::Address
+                },
+                blocks: coming.blocks,
+            });
+            (document.cooling, coming.collect())
         }
-        Ok(_) | Err(_) => Vec::new(),
+        Ok(_) | Err(_) => Default::default(),
     }
 }
 
@@ -242,7 +281,7 @@ fn replace(path: &Path, document: &impl Serialize) -> Result<(), FileError> {
 }
 
 /// `ipam.json` has `ipam-onsen.json` beside it.
-fn cooling_path(path: &Path) -> PathBuf {
+fn beside_path(path: &Path) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push("-onsen.json");
     path.with_file_name(name)
@@ -279,6 +318,15 @@ mod tests {
         Saved {
             allocations,
             cooling: vec![([10, 0, 1, 1].into(), 1_700_000_030_000)],
+            coming: [Some(EniId::new("eni-1")), None]
+                .map(|eni| ComingEni {
+                    eni,
+                    subnet: SubnetId::new("subnet-1"),
+                    card: 0,
+                    unit: Unit::Prefix,
+                    blocks: 2,
+                })
+                .into(),
         }
     }
 
@@ -356,16 +404,22 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_cooling_file_costs_the_cooling_only() {
+    fn the_second_file_costs_nothing_else_when_it_is_bad_and_is_read_in_its_older_form() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ipam.json");
         store(&path, &saved(2), true).unwrap();
-        fs::write(cooling_path(&path), b"{").unwrap();
-        let expected = Saved {
-            cooling: Vec::new(),
+        let expected = |cooling| Saved {
+            cooling,
+            coming: Vec::new(),
             ..saved(2)
         };
-        assert_eq!(load(&path).unwrap(), Found::Whole(expected));
+        for bad in ["{", "", r#"{"version":"onsen-beside/9","cooling":[]}"#] {
+            fs::write(beside_path(&path), bad).unwrap();
+            assert_eq!(load(&path).unwrap(), Found::Whole(expected(Vec::new())), "{bad}");
+        }
+        let older = r#"{"version":"onsen-cooling/1","cooling":[["10.0.1.1",1700000030000]]}"#;
+        fs::write(beside_path(&path), older).unwrap();
+        assert_eq!(load(&path).unwrap(), Found::Whole(expected(saved(2).cooling)));
     }
 
     #[test]
@@ -395,7 +449,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = parse(&bytes);
-            let _ = parse_cooling(&bytes);
+            let _ = parse_beside(&bytes);
         }
 
         #[test]

@@ -365,8 +365,8 @@ impl Daemon {
             Effect::Checkpoint {
                 generation,
                 saved,
-                cooling_changed,
-            } => self.write(generation, saved, cooling_changed),
+                rest_changed,
+            } => self.write(generation, saved, rest_changed),
             Effect::AskPolicy { decider, snapshot } => self.ask_policy(decider, *snapshot),
             Effect::Ec2 { intent, request } => self.call_ec2(intent, request),
             Effect::ConfigureEni(link) => {
@@ -407,12 +407,12 @@ impl Daemon {
         });
     }
 
-    fn write(&mut self, generation: u64, saved: Saved, cooling_changed: bool) {
+    fn write(&mut self, generation: u64, saved: Saved, rest_changed: bool) {
         self.writing = true;
         let path = self.tools.checkpoint.clone();
         self.beside(async move {
             let stored = tokio::task::spawn_blocking(move || {
-                checkpoint::store(&path, &saved, cooling_changed)
+                checkpoint::store(&path, &saved, rest_changed)
             })
             .await;
             let durable = match stored {

@@ -74,7 +74,7 @@ mod tests {
                 allocation("a", [10, 0, 0, 1]),
                 allocation("b", [10, 0, 0, 2]),
             ],
-            cooling: Vec::new(),
+            ..Saved::default()
         };
         let links = names(&["eth0", &onsen_wiring::host_link("old", "default", "b", 0)]);
         let recovered = recover(Found::Whole(saved.clone()), &links, &[], 5);
@@ -123,7 +123,7 @@ mod tests {
         };
         let saved = Saved {
             allocations: vec![rebuilt.clone()],
-            cooling: Vec::new(),
+            ..Saved::default()
         };
         let here = recover(
             Found::Whole(saved.clone()),
@@ -140,7 +140,7 @@ mod tests {
     fn an_address_is_not_held_a_second_time_because_the_kernel_shows_it_too() {
         let saved = Saved {
             allocations: vec![allocation("a", [10, 0, 0, 1])],
-            cooling: Vec::new(),
+            ..Saved::default()
         };
         let link = onsen_wiring::host_link("eni", "default", "a", 0);
         let pod = PodLink {
