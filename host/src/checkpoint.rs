@@ -14,6 +14,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use onsen_core::cidr::Unit;
 use onsen_core::effect::{Allocation, ComingEni, Saved};
 use onsen_core::ids::{EniId, PodName, SandboxKey, SubnetId};
@@ -90,6 +92,34 @@ struct ComingEntry {
     /// Prefixes, not single addresses.
     prefixes: bool,
     blocks: u32,
+}
+
+/// Claims the checkpoint for this process: of two daemons with the same one, by whatever sockets, the second
+/// must not start. Held until it is dropped or the process ends.
+pub(crate) fn claim(path: &Path) -> Result<Flock<File>, FileError> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    }
+    let lock = with_suffix(path, ".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock)
+        .map_err(failed("create", &lock))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        let step = match errno {
+            Errno::EWOULDBLOCK => "claim, since another daemon has it,",
+            _ => "lock",
+        };
+        failed(step, &lock)(errno.into())
+    })
+}
+
+fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError { step, path, source }
 }
 
 /// Reads both files.
@@ -252,10 +282,6 @@ fn entry(allocation: &Allocation) -> Entry {
 /// that durable too.
 fn replace(path: &Path, document: &impl Serialize) -> Result<(), FileError> {
     let temporary = with_suffix(path, ".tmp");
-    let failed = |step, path: &Path| {
-        let path = path.to_owned();
-        move |source| FileError { step, path, source }
-    };
     let mut bytes = serde_json::to_vec(document)
         .map_err(io::Error::other)
         .map_err(failed("encode", path))?;
@@ -343,6 +369,17 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["ipam-onsen.json", "ipam.json"]);
+    }
+
+    #[test]
+    fn a_checkpoint_has_one_claimant() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/ipam.json");
+        let first = claim(&path).unwrap();
+        let error = claim(&path).unwrap_err().to_string();
+        assert!(error.contains("another daemon has it"), "{error}");
+        drop(first);
+        claim(&path).unwrap();
     }
 
     #[test]

@@ -33,10 +33,10 @@ use crate::requests::{Answer, Cost, Mailbox, Message, Page};
 use crate::text::chain;
 use crate::upstream_pages;
 
-/// EC2 calls under way at once; more would only meet the account's own limits.
-const EC2_AT_ONCE: usize = 4;
-/// A link may appear this long after EC2 says that its ENI is attached.
-const LINK_PATIENCE: Duration = Duration::from_mins(1);
+/// EC2 calls under way at once that get more for pods; more would only meet the account's own limits.
+const GROWING_AT_ONCE: usize = 4;
+/// EC2 calls under way at once that give back: none of them keeps a pod waiting.
+const RELEASING_AT_ONCE: usize = 2;
 /// An ADD that took this long was not served out of the warm pool.
 const SLOW_ADD: Millis = 1_000;
 /// A write under way when the daemon is told to stop gets this long.
@@ -57,6 +57,8 @@ pub(crate) struct Tools {
     pub(crate) checkpoint: PathBuf,
     /// MTU of ENIs.
     pub(crate) mtu: u32,
+    /// A link may appear this long after EC2 says that its ENI is attached.
+    pub(crate) link_wait: Duration,
     /// The primary ENI's subnet, which nearly all ENIs are in.
     pub(crate) own_subnet: (SubnetId, (IpAddr, u8)),
 }
@@ -102,7 +104,8 @@ pub(crate) struct Daemon {
     /// Sandboxes that were told their address, and whose they are. One that gave up waiting is not among
     /// them.
     told: BTreeMap<SandboxKey, PodName>,
-    ec2_turns: Arc<Semaphore>,
+    growing: Arc<Semaphore>,
+    releasing: Arc<Semaphore>,
     /// The last snapshots: what a new policy is tried on.
     seen: watch::Sender<Seen>,
     /// A swap waits until no question is under way, lest the old policy's memo reaches the new one.
@@ -140,7 +143,8 @@ impl Daemon {
             add_wait: millis(beginning.add_wait),
             open: BTreeMap::new(),
             last_request: 0,
-            ec2_turns: Arc::new(Semaphore::new(EC2_AT_ONCE)),
+            growing: Arc::new(Semaphore::new(GROWING_AT_ONCE)),
+            releasing: Arc::new(Semaphore::new(RELEASING_AT_ONCE)),
             seen: watch::Sender::default(),
             asking: false,
             writing: false,
@@ -491,7 +495,15 @@ impl Daemon {
         self.ledger
             .calling(self.tools.clock.now(), intent, &request);
         let ec2 = Arc::clone(&self.tools.ec2);
-        let turns = Arc::clone(&self.ec2_turns);
+        let turns = Arc::clone(match request {
+            Ec2Request::CreateEni { .. }
+            | Ec2Request::AttachEni { .. }
+            | Ec2Request::SetDeleteOnTermination { .. }
+            | Ec2Request::Assign { .. } => &self.growing,
+            Ec2Request::DetachEni { .. }
+            | Ec2Request::DeleteEni { .. }
+            | Ec2Request::Unassign { .. } => &self.releasing,
+        });
         self.beside(async move {
             // The semaphore is never closed; were it, the call would just not wait.
             let _turn = turns.acquire_owned().await;
@@ -521,7 +533,7 @@ fn outcome_of_add(reply: &Reply, waited: Millis) -> Option<AddOutcome> {
 /// Waits for an ENI's link and makes it ready for pods.
 async fn configure(tools: &Tools, link: &EniLink) -> Result<(), String> {
     let wiring = wiring_of(tools, link).await?;
-    let deadline = Instant::now() + LINK_PATIENCE;
+    let deadline = Instant::now() + tools.link_wait;
     let mut pause = Duration::from_millis(100);
     loop {
         match tools.net.set_up_eni(&wiring).await {

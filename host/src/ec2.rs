@@ -6,7 +6,9 @@
 //! an answer that is not whole is no answer.
 
 mod facts;
+mod groups;
 mod outcome;
+mod subnets;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ use aws_sdk_ec2::types::{
 pub(crate) use onsen_core::answer::{Owner, TAG_INSTANCE};
 use onsen_core::cidr::{Cidr, Unit};
 use onsen_core::effect::Ec2Request;
-use onsen_core::event::{Ec2Gave, Ec2Outcome, Observation, SubnetFacts};
+use onsen_core::event::{Ec2Gave, Ec2Outcome, Observation};
 use onsen_core::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use onsen_core::snapshot::Limits;
 use sha2::{Digest, Sha256};
@@ -40,11 +42,25 @@ pub(crate) use outcome::{request_text, text as outcome_text};
 const TAG_CREATED: &str = "node.k8s.amazonaws.com/createdAt";
 const TAG_CLUSTER: &str = "cluster.k8s.amazonaws.com/name";
 
+/// Pages of one listing: more would be a listing without an end.
+const MAX_PAGES: usize = 200;
+
+/// Where this node's ENIs come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The subnet of the primary ENI.
+    pub(crate) subnet: SubnetId,
+    /// Its VPC.
+    pub(crate) vpc: String,
+    /// Its zone.
+    pub(crate) zone: String,
+    /// Whether ENIs may be made in other subnets that are tagged for it.
+    pub(crate) discovery: bool,
+}
+
 /// What new ENIs are made with.
 #[derive(Clone, Debug)]
 pub(crate) struct Birthmarks {
-    /// Security groups, those of the primary ENI.
-    pub(crate) groups: Vec<String>,
     /// Name of the cluster, or empty.
     pub(crate) cluster: String,
     /// The operator's own tags.
@@ -71,7 +87,9 @@ pub(crate) struct Ec2 {
     reading: Client,
     owner: Owner,
     marks: Birthmarks,
-    own_subnet: SubnetId,
+    /// Security groups of the primary ENI, which the others get too.
+    groups: Mutex<Vec<String>>,
+    place: Place,
     counts: Mutex<Counts>,
     metrics: Metrics,
 }
@@ -82,17 +100,19 @@ impl Ec2 {
         config: &SdkConfig,
         endpoint: Option<&str>,
         owner: Owner,
-        own_subnet: SubnetId,
+        place: Place,
+        groups: Vec<String>,
         marks: Birthmarks,
+        timeout: Duration,
         metrics: Metrics,
     ) -> Self {
-        let client = |retries: RetryConfig, attempt: u64, whole: u64| {
+        let client = |retries: RetryConfig, attempt: Duration, whole: Duration| {
             let mut builder = aws_sdk_ec2::config::Builder::from(config)
                 .retry_config(retries)
                 .timeout_config(
                     TimeoutConfig::builder()
-                        .operation_attempt_timeout(Duration::from_secs(attempt))
-                        .operation_timeout(Duration::from_secs(whole))
+                        .operation_attempt_timeout(attempt)
+                        .operation_timeout(whole)
                         .build(),
                 )
                 .interceptor(whole::WholeReply);
@@ -106,11 +126,12 @@ impl Ec2 {
             .with_initial_backoff(Duration::from_millis(500))
             .with_max_backoff(Duration::from_secs(10));
         Self {
-            changing: client(RetryConfig::standard().with_max_attempts(1), 10, 25),
-            reading: client(often, 5, 15),
+            changing: client(RetryConfig::standard().with_max_attempts(1), timeout, timeout),
+            reading: client(often, timeout, timeout * 2),
             owner,
             marks,
-            own_subnet,
+            groups: Mutex::new(groups),
+            place,
             counts: Mutex::default(),
             metrics,
         }
@@ -175,7 +196,7 @@ impl Ec2 {
             .client_token(self.client_token(intent))
             .subnet_id(subnet.as_str())
             .description(format!("aws-K8S-{}", self.owner.instance))
-            .set_groups(Some(self.marks.groups.clone()))
+            .set_groups(Some(self.groups()))
             .set_secondary_private_ip_address_count(addresses)
             .set_ipv4_prefix_count(prefixes)
             .tag_specifications(self.tags())
@@ -341,7 +362,7 @@ impl Ec2 {
             .collect();
         let mut found = Vec::new();
         let mut token: Option<String> = None;
-        loop {
+        for _ in 0..MAX_PAGES {
             let started = Instant::now();
             let reply = self
                 .reading
@@ -358,27 +379,7 @@ impl Ec2 {
                 _ => return Ok(found),
             }
         }
-    }
-
-    /// Empty when EC2 does not say: the count is good to have and not needed.
-    async fn subnets(&self) -> Vec<SubnetFacts> {
-        let started = Instant::now();
-        let reply = self
-            .reading
-            .describe_subnets()
-            .subnet_ids(self.own_subnet.as_str())
-            .send()
-            .await;
-        let Ok(reply) = self.noted("DescribeSubnets", started, reply) else {
-            return Vec::new();
-        };
-        let facts = |subnet: &aws_sdk_ec2::types::Subnet| {
-            Some(SubnetFacts {
-                id: SubnetId::new(subnet.subnet_id()?),
-                free_addresses: u32::try_from(subnet.available_ip_address_count()?).ok()?,
-            })
-        };
-        reply.subnets().iter().filter_map(facts).collect()
+        Err(format!("{ACTION}: the list has no end after {MAX_PAGES} pages"))
     }
 
     /// What an instance type can hold on its default network card.

@@ -35,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) subnet: SubnetId,
     /// The subnet's range.
     pub(crate) subnet_cidr: (IpAddr, u8),
+    /// Its VPC.
+    pub(crate) vpc: String,
     /// All ranges of the VPC.
     pub(crate) vpc_cidrs: Vec<(IpAddr, u8)>,
     /// Security groups of the primary ENI.
@@ -122,8 +124,15 @@ impl Imds {
             subnet: SubnetId::new(self.get(&leaf("subnet-id")).await?),
             subnet_cidr: self.subnet_cidr(mac).await?,
             vpc_cidrs: self.ranges(&leaf("vpc-ipv4-cidr-blocks")).await?,
-            groups: lines(&self.get(&leaf("security-group-ids")).await?),
+            vpc: self.get(&leaf("vpc-id")).await?,
+            groups: self.groups(mac).await?,
         })
+    }
+
+    /// The security groups of the primary ENI, which an operator may change.
+    pub(crate) async fn groups(&self, mac: Mac) -> Result<Vec<String>, ImdsError> {
+        let path = format!("network/interfaces/macs/{mac}/security-group-ids");
+        Ok(lines(&self.get(&path).await?))
     }
 
     /// The range of the subnet that an ENI is in.

@@ -167,6 +167,7 @@ fn live(settings: &Settings) -> Result<(), String> {
     }
     // Before anything on the node is touched: another daemon may be at work.
     let claim = rpc_server::claim(&settings.socket).map_err(|error| error.to_string())?;
+    let _state = checkpoint::claim(&settings.checkpoint).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_stack_size(THREAD_STACK)

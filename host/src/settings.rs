@@ -30,7 +30,7 @@ pub(crate) const POLICY_KEYS: [&str; 7] = [
 ];
 
 /// Variables of upstream that this version does not act upon.
-const UNSUPPORTED: [&str; 13] = [
+const UNSUPPORTED: [&str; 12] = [
     "ANNOTATE_POD_IP",
     "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
     "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
@@ -40,7 +40,6 @@ const UNSUPPORTED: [&str; 13] = [
     "ENABLE_IMDS_ONLY_MODE",
     "ENABLE_MULTI_NIC",
     "ENABLE_POD_ENI",
-    "ENABLE_SUBNET_DISCOVERY",
     "ENABLE_V6_EGRESS",
     "ENI_CONFIG_ANNOTATION_DEF",
     "ENI_CONFIG_LABEL_DEF",
@@ -122,6 +121,14 @@ pub(crate) struct Settings {
     pub(crate) look_period: Duration,
     /// How long a read of EC2 may lag behind a change.
     pub(crate) consistency: Duration,
+    /// How long a call to EC2 may take before its outcome is unknown.
+    pub(crate) ec2_timeout: Duration,
+    /// How long the link of a new ENI may take to show up.
+    pub(crate) link_wait: Duration,
+    /// Time between two reads of what IMDS tells of the VPC and of security groups.
+    pub(crate) imds_period: Duration,
+    /// Whether ENIs may be made in other subnets that are tagged for it.
+    pub(crate) subnet_discovery: bool,
     /// Seed of jitter.
     pub(crate) seed: u64,
 
@@ -265,6 +272,10 @@ impl Settings {
             min_eni_age: r.seconds("ONSEN_MIN_ENI_AGE", 60),
             look_period: r.seconds("ONSEN_LOOK_PERIOD", 300),
             consistency: r.seconds("ONSEN_CONSISTENCY", 30),
+            ec2_timeout: r.seconds("ONSEN_EC2_TIMEOUT", 10).max(Duration::from_millis(100)),
+            link_wait: r.seconds("ONSEN_LINK_WAIT", 60),
+            imds_period: r.seconds("ONSEN_IMDS_PERIOD", 30).max(Duration::from_millis(100)),
+            subnet_discovery: r.flag("ENABLE_SUBNET_DISCOVERY", true),
             seed: r
                 .strict("ONSEN_SEED", "a whole number from 0 to 2^64-1", |text| {
                     text.parse().ok()

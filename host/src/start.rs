@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::checkpoint::{self, Found};
 use crate::clock::{self, Clock, millis};
 use crate::daemon::{Beginning, Nameplate, Tools};
-use crate::ec2::{Birthmarks, Ec2, Owner};
+use crate::ec2::{Birthmarks, Ec2, Owner, Place};
 use crate::imds::{Facts, Imds};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -39,8 +39,6 @@ use crate::rpc_server::Constants;
 use crate::settings::Settings;
 use crate::text::chain;
 
-/// The ranges of the VPC are read again this often: one may be added while the node runs.
-const VPC_PERIOD: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -102,13 +100,19 @@ pub(crate) async fn start(
             primary: facts.primary.clone(),
             manage_untagged: settings.manage_untagged,
         },
-        facts.subnet.clone(),
+        Place {
+            subnet: facts.subnet.clone(),
+            vpc: facts.vpc.clone(),
+            zone: facts.zone.clone(),
+            discovery: settings.subnet_discovery,
+        },
+        facts.groups.clone(),
         Birthmarks {
-            groups: facts.groups.clone(),
             cluster: settings.cluster_name.clone(),
             tags: settings.eni_tags.clone(),
             life: clock::chance(),
         },
+        settings.ec2_timeout,
         metrics.clone(),
     );
     let mut limits = patiently("read the instance type's limits from EC2", async || {
@@ -155,13 +159,20 @@ pub(crate) async fn start(
     );
 
     let (vpc, vpc_cidrs) = watch::channel(facts.vpc_cidrs.clone());
-    let imds = Arc::new(imds);
+    let (imds, ec2) = (Arc::new(imds), Arc::new(ec2));
     tokio::spawn(follow_vpc(
         Arc::clone(&imds),
         net.clone(),
         node_wiring,
         vpc,
         facts.clone(),
+        settings.imds_period,
+    ));
+    tokio::spawn(follow_groups(
+        Arc::clone(&imds),
+        Arc::clone(&ec2),
+        facts.clone(),
+        settings.imds_period,
     ));
     Ok(Ready {
         constants: constants(settings, &facts),
@@ -182,11 +193,12 @@ pub(crate) async fn start(
             mailbox,
             tools: Tools {
                 clock,
-                ec2: Arc::new(ec2),
+                ec2,
                 imds,
                 net,
                 checkpoint: settings.checkpoint.clone(),
                 mtu: settings.mtu,
+                link_wait: settings.link_wait,
                 own_subnet: (facts.subnet, facts.subnet_cidr),
             },
         },
@@ -315,6 +327,8 @@ fn config(
             cooldown: millis(settings.cooldown),
             min_eni_age: millis(settings.min_eni_age),
             consistency: millis(settings.consistency),
+            // 5 s of the default 30: nearly all reads are newer than that.
+            settle: millis(settings.consistency) / 6,
             look_period: millis(settings.look_period),
             ..Times::default()
         },
@@ -405,9 +419,10 @@ async fn follow_vpc(
     mut wiring: NodeWiring,
     told: watch::Sender<Vec<(IpAddr, u8)>>,
     facts: Facts,
+    period: Duration,
 ) {
     loop {
-        tokio::time::sleep(VPC_PERIOD).await;
+        tokio::time::sleep(period).await;
         let ranges = match imds.vpc_cidrs(facts.mac).await {
             Ok(ranges) => ranges,
             Err(error) => {
@@ -427,6 +442,29 @@ async fn follow_vpc(
             Err(error) => {
                 tracing::error!("cannot set up the host's network anew: {}", chain(&error));
             }
+        }
+    }
+}
+
+/// Has this node's ENIs follow the security groups of its primary one. A change that fails is tried again.
+async fn follow_groups(imds: Arc<Imds>, ec2: Arc<Ec2>, facts: Facts, period: Duration) {
+    let mut followed = facts.groups;
+    loop {
+        tokio::time::sleep(period).await;
+        let groups = match imds.groups(facts.mac).await {
+            Ok(groups) => groups,
+            Err(error) => {
+                tracing::warn!("{}", chain(&error));
+                continue;
+            }
+        };
+        // An ENI has at least one group: an empty list is no list.
+        if groups.is_empty() || groups == followed {
+            continue;
+        }
+        match ec2.follow_groups(&groups).await {
+            Ok(()) => followed = groups,
+            Err(why) => tracing::warn!("an ENI does not have the primary's security groups yet: {why}"),
         }
     }
 }

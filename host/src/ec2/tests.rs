@@ -111,13 +111,19 @@ fn ec2(endpoint: &str) -> Ec2 {
             primary: EniId::new(PRIMARY),
             manage_untagged: true,
         },
-        SubnetId::new("subnet-1"),
+        Place {
+            subnet: SubnetId::new("subnet-1"),
+            vpc: "vpc-1".into(),
+            zone: "eu-west-1a".into(),
+            discovery: true,
+        },
+        vec!["sg-1".into()],
         Birthmarks {
-            groups: vec!["sg-1".into()],
             cluster: "spa".into(),
             tags: BTreeMap::from([("team".into(), "net".into())]),
             life: 1,
         },
+        Duration::from_secs(10),
         Metrics::new().unwrap(),
     )
 }
@@ -218,6 +224,10 @@ async fn whatever_leaves_a_doubt_is_unknown_and_is_sent_once() {
         ),
         ("a lost connection", Reply::Reset),
         ("a body that is too short", Reply::Short(whole.clone())),
+        (
+            "another action's answer",
+            Reply::Send(200, described("")),
+        ),
         (
             "an address that is none",
             Reply::Send(200, assigned(&["10.0.0.300"])),

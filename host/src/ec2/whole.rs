@@ -2,7 +2,8 @@
 //!
 //! The SDK's decoder takes the end of its input for the end of every open element: a reply cut off in
 //! the middle decodes to fewer ENIs, and a success page of a proxy to "done". So each answer with
-//! status 200 must end with the closing tag of the action's response.
+//! status 200 must end with the closing tag of the response of the action that was asked for. Of actions
+//! whose answer says nothing more the SDK does not even read the body: there this is the only check.
 
 use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -14,8 +15,9 @@ pub(super) struct WholeReply;
 
 /// Why a reply was refused.
 #[derive(Debug, thiserror::Error)]
-#[error("the reply is not a whole EC2 response: it ends with {end:?}")]
+#[error("the reply is not a whole answer to {action}: it ends with {end:?}")]
 struct NotWhole {
+    action: String,
     end: String,
 }
 
@@ -35,15 +37,36 @@ impl Intercept for WholeReply {
             return Ok(());
         }
         let body = response.body().bytes().unwrap_or_default().trim_ascii_end();
-        // Every action's root is `<ActionResponse>`; an error document's is `<Response>`.
-        let tail = &body[body.len().saturating_sub(64)..];
-        let tail = String::from_utf8_lossy(tail);
-        match tail.rsplit_once("</") {
-            Some((_, last)) if last.ends_with("Response>") && last != "Response>" => Ok(()),
-            _ => Err(NotWhole {
-                end: tail.into_owned(),
-            }
-            .into()),
+        let asked = context.request().body().bytes().unwrap_or_default();
+        let action = action_of(asked);
+        // An error document's root is `<Response>`, another action's has another name.
+        if body.ends_with(format!("</{action}Response>").as_bytes()) {
+            return Ok(());
         }
+        let tail = &body[body.len().saturating_sub(64)..];
+        Err(NotWhole {
+            action,
+            end: String::from_utf8_lossy(tail).into_owned(),
+        }
+        .into())
+    }
+}
+
+/// The action of a form-encoded request; the SDK writes it first.
+fn action_of(request: &[u8]) -> String {
+    let first = request.split(|byte| *byte == b'&').next();
+    let name = first.and_then(|first| first.strip_prefix(b"Action="));
+    String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_action_is_the_first_parameter() {
+        assert_eq!(action_of(b"Action=DetachNetworkInterface&Version=1"), "DetachNetworkInterface");
+        assert_eq!(action_of(b"Version=1&Action=X"), "");
+        assert_eq!(action_of(b""), "");
     }
 }

@@ -69,6 +69,12 @@ pub struct Eni {
     pub node: Option<String>,
     /// EC2's status.
     pub status: String,
+    /// Its security groups.
+    pub groups: Vec<String>,
+    /// Whether EC2 deletes it with its instance; absent while it is attached to nothing.
+    pub delete_on_termination: Option<bool>,
+    /// What it says of itself.
+    pub description: String,
     /// Its own address.
     pub primary: IpAddr,
     /// Its other addresses.
@@ -98,6 +104,21 @@ pub struct Call {
     pub accepted: u64,
     /// Answered with an error.
     pub refused: u64,
+}
+
+/// One call to EC2.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LoggedCall {
+    /// When it was answered, in Unix milliseconds.
+    pub at_ms: u64,
+    /// From which node.
+    pub node: Option<String>,
+    /// What was asked.
+    pub action: String,
+    /// `ok` or EC2's error code.
+    pub result: String,
+    /// Whether the caller got no usable reply.
+    pub lost: bool,
 }
 
 /// The running fake AWS.
@@ -199,6 +220,44 @@ impl FakeAws {
     /// Ends all faults.
     pub fn heal(&self) -> Result<()> {
         http::request(&self.control, "DELETE", "/_fault", None).map(drop)
+    }
+
+    /// How often faults struck since they were switched on.
+    pub fn struck(&self) -> Result<u64> {
+        let faults: Value = http::get(&self.control, "/_fault")?;
+        let on = faults.get("on").and_then(Value::as_array);
+        let struck = on.into_iter().flatten().filter_map(|it| it.get("struck")?.as_u64());
+        Ok(struck.sum())
+    }
+
+    /// The names of all faults there are, with when they act.
+    pub fn catalogue(&self) -> Result<BTreeMap<String, String>> {
+        let faults: Value = http::get(&self.control, "/_fault")?;
+        let all = faults.get("catalogue").and_then(Value::as_array);
+        let text = |it: &Value, name: &str| Some(it.get(name)?.as_str()?.to_owned());
+        let pairs = all.into_iter().flatten();
+        Ok(pairs.filter_map(|it| Some((text(it, "name")?, text(it, "stage")?))).collect())
+    }
+
+    /// The calls to EC2 so far, at most the last 1000.
+    pub fn log(&self) -> Result<Vec<LoggedCall>> {
+        http::get(&self.control, "/_log")
+    }
+
+    /// Holds the next call of `operation`: before it takes effect, or before its reply.
+    pub fn hold(&self, operation: &str, after: bool) -> Result<()> {
+        let hold = json!({"operation": operation, "after": after}).to_string();
+        http::request(&self.control, "POST", "/_hold", Some(&hold)).map(drop)
+    }
+
+    /// How many calls are held now.
+    pub fn held(&self) -> Result<usize> {
+        http::get::<Vec<Value>>(&self.control, "/_hold").map(|it| it.len())
+    }
+
+    /// Lets all held calls go on.
+    pub fn let_go(&self) -> Result<()> {
+        http::request(&self.control, "DELETE", "/_hold", None).map(drop)
     }
 
     /// Its process id.
