@@ -1,6 +1,8 @@
 //! The EC2 Query protocol's replies: the model's [`Reply`]s as XML, element for element as EC2 names them.
 
 #[cfg(test)]
+mod moto;
+#[cfg(test)]
 mod tests;
 
 use std::fmt::{Display, Write as _};
