@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+mod moto;
+
 const INSTANCE: &str = "i-0123456789abcdef0";
 const PRIMARY: &str = "eni-00000000000000001";
 
@@ -95,6 +97,15 @@ async fn answer(mut stream: TcpStream, reply: &Reply) {
 }
 
 fn ec2(endpoint: &str) -> Ec2 {
+    let owner = Owner {
+        instance: INSTANCE.into(),
+        primary: EniId::new(PRIMARY),
+        manage_untagged: true,
+    };
+    ec2_of(endpoint, owner, "subnet-1", "sg-1")
+}
+
+fn ec2_of(endpoint: &str, owner: Owner, subnet: &str, group: &str) -> Ec2 {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("eu-west-1"))
@@ -106,18 +117,14 @@ fn ec2(endpoint: &str) -> Ec2 {
     Ec2::new(
         &config,
         Some(endpoint),
-        Owner {
-            instance: INSTANCE.into(),
-            primary: EniId::new(PRIMARY),
-            manage_untagged: true,
-        },
+        owner,
         Place {
-            subnet: SubnetId::new("subnet-1"),
+            subnet: SubnetId::new(subnet),
             vpc: "vpc-1".into(),
             zone: "eu-west-1a".into(),
             discovery: true,
         },
-        vec!["sg-1".into()],
+        vec![group.into()],
         Birthmarks {
             cluster: "spa".into(),
             tags: BTreeMap::from([("team".into(), "net".into())]),

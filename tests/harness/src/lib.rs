@@ -18,6 +18,7 @@ pub mod cni;
 pub mod error;
 pub mod http;
 pub mod lab;
+pub mod moto;
 pub mod netns;
 pub mod node;
 pub mod private;

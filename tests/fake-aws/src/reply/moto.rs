@@ -5,12 +5,9 @@
 //! with the reason; moto's own gaps are no reason to serve less.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
+use onsen_harness::moto::Moto;
 use onsen_sim::account::{Account, Cidr, Config, NodeConfig, SubnetConfig};
 
 use super::{failure, success};
@@ -191,90 +188,14 @@ fn ours() -> Shapes {
     })
 }
 
-/// moto's server, ended when dropped.
-struct Moto {
-    server: Child,
-    port: u16,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        drop(self.server.kill());
-        drop(self.server.wait());
-    }
-}
-
-impl Moto {
-    /// Starts it, or says why it cannot be.
-    fn start() -> Result<Self, String> {
-        let set = |name| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-        let folder = set("ONSEN_TOOLS").or_else(|| Some(set("HOME")?.join(".cache/onsen/tools")));
-        let program = folder.ok_or("HOME is not set")?.join("venv/bin/moto_server");
-        if !program.is_file() {
-            return Err("it is not installed; `cargo xtask setup` does it".to_owned());
-        }
-        let free = TcpListener::bind("127.0.0.1:0").map_err(|it| it.to_string())?;
-        let port = free.local_addr().map_err(|it| it.to_string())?.port();
-        drop(free);
-        let server = Command::new(&program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
-        let mut moto = Self { server, port };
-        for _ in 0..1200 {
-            if let Some(status) = moto.server.try_wait().map_err(|it| it.to_string())? {
-                return Err(format!("{} ended with {status}", program.display()));
-            }
-            if moto.exchange("GET", "/moto-api/data.json", "").is_ok() {
-                return Ok(moto);
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Err("it did not answer within two minutes".to_owned())
-    }
-
-    fn ask(&self, body: &str) -> String {
-        self.exchange("POST", "/", body).unwrap()
-    }
-
-    fn exchange(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: ec2.eu-west-1.amazonaws.com\r\nConnection: close\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=AKID/20260102/eu-west-1/ec2/aws4_request, \
-             SignedHeaders=host, Signature=0\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let (_, body) = text
-            .split_once("\r\n\r\n")
-            .ok_or_else(|| std::io::Error::other("no end of headers"))?;
-        Ok(body.to_owned())
-    }
-}
-
 #[test]
 fn our_replies_have_the_names_and_kinds_of_values_that_moto_has() {
-    let moto = match Moto::start() {
-        Ok(moto) => moto,
-        Err(reason) => {
-            // Not through `println!`: the test's harness would swallow it.
-            drop(writeln!(std::io::stderr(), "not run: moto: {reason}"));
-            return;
-        }
+    let Some(moto) = Moto::start_or_say_why_not("our_replies_have_the_names_of_motos") else {
+        return;
     };
-    let run = moto.ask(
-        "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&InstanceType=m5.large&MinCount=1&MaxCount=1\
-         &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=Name&TagSpecification.1.Tag.1.Value=n",
-    );
+    let run = moto.ask(Moto::RUN_INSTANCE).unwrap();
     let instance_id = first(&run, "instanceId");
-    let theirs = live(&instance_id, |body| moto.ask(body));
+    let theirs = live(&instance_id, |body| moto.ask(body).unwrap());
     let ours = ours();
     let mut wrong = Vec::new();
     for (place, kind) in &ours {
