@@ -452,11 +452,18 @@ mod tests {
         };
         for bad in ["{", "", r#"{"version":"onsen-beside/9","cooling":[]}"#] {
             fs::write(beside_path(&path), bad).unwrap();
-            assert_eq!(load(&path).unwrap(), Found::Whole(expected(Vec::new())), "{bad}");
+            assert_eq!(
+                load(&path).unwrap(),
+                Found::Whole(expected(Vec::new())),
+                "{bad}"
+            );
         }
         let older = r#"{"version":"onsen-cooling/1","cooling":[["10.0.1.1",1700000030000]]}"#;
         fs::write(beside_path(&path), older).unwrap();
-        assert_eq!(load(&path).unwrap(), Found::Whole(expected(saved(2).cooling)));
+        assert_eq!(
+            load(&path).unwrap(),
+            Found::Whole(expected(saved(2).cooling))
+        );
     }
 
     #[test]

@@ -415,10 +415,9 @@ impl Daemon {
         self.writing = true;
         let path = self.tools.checkpoint.clone();
         self.beside(async move {
-            let stored = tokio::task::spawn_blocking(move || {
-                checkpoint::store(&path, &saved, rest_changed)
-            })
-            .await;
+            let stored =
+                tokio::task::spawn_blocking(move || checkpoint::store(&path, &saved, rest_changed))
+                    .await;
             let durable = match stored {
                 Ok(Ok(())) => true,
                 Ok(Err(error)) => {

@@ -126,7 +126,11 @@ impl Ec2 {
             .with_initial_backoff(Duration::from_millis(500))
             .with_max_backoff(Duration::from_secs(10));
         Self {
-            changing: client(RetryConfig::standard().with_max_attempts(1), timeout, timeout),
+            changing: client(
+                RetryConfig::standard().with_max_attempts(1),
+                timeout,
+                timeout,
+            ),
             reading: client(often, timeout, timeout * 2),
             owner,
             marks,
@@ -379,7 +383,9 @@ impl Ec2 {
                 _ => return Ok(found),
             }
         }
-        Err(format!("{ACTION}: the list has no end after {MAX_PAGES} pages"))
+        Err(format!(
+            "{ACTION}: the list has no end after {MAX_PAGES} pages"
+        ))
     }
 
     /// What an instance type can hold on its default network card.

@@ -272,9 +272,13 @@ impl Settings {
             min_eni_age: r.seconds("ONSEN_MIN_ENI_AGE", 60),
             look_period: r.seconds("ONSEN_LOOK_PERIOD", 300),
             consistency: r.seconds("ONSEN_CONSISTENCY", 30),
-            ec2_timeout: r.seconds("ONSEN_EC2_TIMEOUT", 10).max(Duration::from_millis(100)),
+            ec2_timeout: r
+                .seconds("ONSEN_EC2_TIMEOUT", 10)
+                .max(Duration::from_millis(100)),
             link_wait: r.seconds("ONSEN_LINK_WAIT", 60),
-            imds_period: r.seconds("ONSEN_IMDS_PERIOD", 30).max(Duration::from_millis(100)),
+            imds_period: r
+                .seconds("ONSEN_IMDS_PERIOD", 30)
+                .max(Duration::from_millis(100)),
             subnet_discovery: r.flag("ENABLE_SUBNET_DISCOVERY", true),
             seed: r
                 .strict("ONSEN_SEED", "a whole number from 0 to 2^64-1", |text| {

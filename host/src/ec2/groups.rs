@@ -31,7 +31,9 @@ impl Ec2 {
             }
             let started = Instant::now();
             let call = self.changing.modify_network_interface_attribute();
-            let call = call.network_interface_id(id).set_groups(Some(wanted.to_vec()));
+            let call = call
+                .network_interface_id(id)
+                .set_groups(Some(wanted.to_vec()));
             let reply = call.send().await;
             self.noted("ModifyNetworkInterfaceAttribute", started, reply)
                 .map_err(|why| format!("{id}: {why}"))?;

@@ -93,7 +93,9 @@ mod tests {
     use super::*;
 
     fn subnet(id: &str, tags: &[(&str, &str)]) -> Subnet {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build());
+        let tags = tags
+            .iter()
+            .map(|(key, value)| Tag::builder().key(*key).value(*value).build());
         Subnet::builder()
             .subnet_id(id)
             .set_tags(Some(tags.collect()))
@@ -109,7 +111,14 @@ mod tests {
         assert!(usable("other", &[(TAG_ROLE, "1")]));
         let (mine, others) = (format!("{TAG_CLUSTER}lab"), format!("{TAG_CLUSTER}prod"));
         assert!(!usable("other", &[(TAG_ROLE, "1"), (&others, "shared")]));
-        assert!(usable("other", &[(TAG_ROLE, "1"), (&others, ""), (&mine, "")]));
-        assert!(is_usable(&subnet("other", &[(TAG_ROLE, "1"), (&others, "")]), "own", ""));
+        assert!(usable(
+            "other",
+            &[(TAG_ROLE, "1"), (&others, ""), (&mine, "")]
+        ));
+        assert!(is_usable(
+            &subnet("other", &[(TAG_ROLE, "1"), (&others, "")]),
+            "own",
+            ""
+        ));
     }
 }

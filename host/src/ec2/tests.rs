@@ -231,10 +231,7 @@ async fn whatever_leaves_a_doubt_is_unknown_and_is_sent_once() {
         ),
         ("a lost connection", Reply::Reset),
         ("a body that is too short", Reply::Short(whole.clone())),
-        (
-            "another action's answer",
-            Reply::Send(200, described("")),
-        ),
+        ("another action's answer", Reply::Send(200, described(""))),
         (
             "an address that is none",
             Reply::Send(200, assigned(&["10.0.0.300"])),

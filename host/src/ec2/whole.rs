@@ -65,7 +65,10 @@ mod tests {
 
     #[test]
     fn the_action_is_the_first_parameter() {
-        assert_eq!(action_of(b"Action=DetachNetworkInterface&Version=1"), "DetachNetworkInterface");
+        assert_eq!(
+            action_of(b"Action=DetachNetworkInterface&Version=1"),
+            "DetachNetworkInterface"
+        );
         assert_eq!(action_of(b"Version=1&Action=X"), "");
         assert_eq!(action_of(b""), "");
     }

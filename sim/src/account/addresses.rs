@@ -138,7 +138,7 @@ impl Account {
         let (all, moved) = match wanted {
             Wanted::Nothing => (Vec::new(), Vec::new()),
             Wanted::AddressCount(count) => {
-                let mut free = subnet.free_addresses();
+                let mut free = subnet.pickable_addresses();
                 free.retain(|it| Some(*it) != primary);
                 enough(free.len(), *count, ApiError::no_free_addresses)?;
                 let addresses = self.rng.sample(free, *count);
@@ -148,10 +148,15 @@ impl Account {
                 )
             }
             Wanted::PrefixCount(count) => {
-                let mut free = subnet.free_prefixes();
-                free.retain(|it| primary.is_none_or(|primary| !it.contains(primary)));
-                enough(free.len(), *count, ApiError::no_free_prefixes)?;
-                (self.rng.sample(free, *count), Vec::new())
+                let fits = |it: &Cidr| primary.is_none_or(|primary| !it.contains(primary));
+                let [mut first, mut rest] = subnet.pickable_prefixes();
+                first.retain(fits);
+                rest.retain(fits);
+                enough(first.len() + rest.len(), *count, ApiError::no_free_prefixes)?;
+                let mut picked = self.rng.sample(first, *count);
+                let more = *count - picked.len();
+                picked.extend(self.rng.sample(rest, more));
+                (picked, Vec::new())
             }
             Wanted::Addresses(addresses) => {
                 let (mut all, mut moved) = (Vec::new(), Vec::new());

@@ -127,7 +127,7 @@ impl Account {
     /// A new ENI of somebody else's, not yet part of the account.
     fn somebodys_eni(&mut self, subnet_id: &str) -> Option<Eni> {
         let at = self.subnets.iter().position(|it| it.id == subnet_id)?;
-        let free = self.subnets.get(at)?.free_addresses();
+        let free = self.subnets.get(at)?.pickable_addresses();
         let primary = self.rng.sample(free, 1).pop()?;
         let groups = self.groups.first().map(|(id, _)| id.clone());
         let mut eni = self.blank_eni(at, primary, groups.into_iter().collect());

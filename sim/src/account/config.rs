@@ -45,6 +45,30 @@ pub struct SubnetConfig {
     /// Its tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Parts of it that EC2 keeps for a purpose.
+    #[serde(default)]
+    pub reservations: Vec<Reservation>,
+}
+
+/// A part of a subnet that EC2 keeps for a purpose. What is asked for by name is given out of it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reservation {
+    /// The part.
+    pub cidr: Cidr,
+    /// What for.
+    #[serde(rename = "type")]
+    pub kind: ReservationKind,
+}
+
+/// What a part of a subnet is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReservationKind {
+    /// Prefixes that EC2 picks, and no addresses that it picks.
+    Prefix,
+    /// Nothing that EC2 picks.
+    Explicit,
 }
 
 /// An instance.
@@ -70,6 +94,8 @@ pub enum ConfigError {
     SubnetSize(Cidr),
     #[error("subnets {0} and {1} overlap")]
     Overlap(Cidr, Cidr),
+    #[error("reservation {0} is not within its subnet {1}, or overlaps another")]
+    Reservation(Cidr, Cidr),
     #[error("node `{0}` is in subnet number {1}, but there are only {2} (counted from 0)")]
     NoSubnet(String, usize, usize),
     #[error("node `{0}` has the unknown instance type `{1}`")]
@@ -94,7 +120,9 @@ impl Account {
             .to_vec();
         let subnets = config.subnets.iter().map(|it| {
             let zone = it.zone.clone().unwrap_or_else(|| config.zone.clone());
-            Subnet::new(id(&mut rng, "subnet"), it.cidr, zone, it.tags.clone())
+            let mut subnet = Subnet::new(id(&mut rng, "subnet"), it.cidr, zone, it.tags.clone());
+            subnet.reservations.clone_from(&it.reservations);
+            subnet
         });
         let subnets = subnets.collect();
         let mut account = Self {
@@ -130,7 +158,7 @@ impl Account {
         let subnet = self.subnets.get(node.subnet).ok_or_else(|| {
             ConfigError::NoSubnet(node.name.clone(), node.subnet, self.subnets.len())
         })?;
-        let free = subnet.free_addresses();
+        let free = subnet.pickable_addresses();
         let cidr = subnet.cidr;
         let primary = self
             .rng
@@ -190,12 +218,21 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             return Err(ConfigError::Scale(name, scale));
         }
     }
-    for (at, SubnetConfig { cidr, .. }) in config.subnets.iter().enumerate() {
+    for (at, subnet) in config.subnets.iter().enumerate() {
+        let SubnetConfig {
+            cidr, reservations, ..
+        } = subnet;
         if !config.vpc_cidr.covers(*cidr) {
             return Err(ConfigError::OutsideVpc(*cidr, config.vpc_cidr));
         }
         if !(16..=28).contains(&cidr.length()) {
             return Err(ConfigError::SubnetSize(*cidr));
+        }
+        for (place, part) in reservations.iter().enumerate() {
+            let mut others = reservations.iter().take(place);
+            if others.any(|it| it.cidr.overlaps(part.cidr)) || !cidr.covers(part.cidr) {
+                return Err(ConfigError::Reservation(part.cidr, *cidr));
+            }
         }
         if let Some(other) = config
             .subnets

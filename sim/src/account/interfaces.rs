@@ -72,7 +72,7 @@ impl Account {
             }
             Some(address) => address,
             None => {
-                let free = subnet.free_addresses();
+                let free = subnet.pickable_addresses();
                 self.rng
                     .sample(free, 1)
                     .pop()

@@ -38,7 +38,7 @@ pub use api::{
     Spoilt, SubnetView, Wanted,
 };
 pub use cidr::{BadCidr, Cidr};
-pub use config::{Config, ConfigError, NodeConfig, SubnetConfig};
+pub use config::{Config, ConfigError, NodeConfig, Reservation, ReservationKind, SubnetConfig};
 pub use eni::{Attachment, AttachmentStatus, Eni, EniStatus};
 pub use error::ApiError;
 pub use fault::{ActiveFault, Fault, FaultName, Stage};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::Cidr;
+use super::{Cidr, Reservation, ReservationKind};
 
 /// The length of an IPv4 prefix on an ENI.
 pub const PREFIX_LEN: u8 = 28;
@@ -17,6 +17,7 @@ pub(super) struct Subnet {
     pub(super) cidr: Cidr,
     pub(super) zone: String,
     pub(super) tags: BTreeMap<String, String>,
+    pub(super) reservations: Vec<Reservation>,
     addresses: BTreeMap<Ipv4Addr, String>,
     prefixes: BTreeMap<Cidr, String>,
 }
@@ -33,6 +34,7 @@ impl Subnet {
             cidr,
             zone,
             tags,
+            reservations: Vec::new(),
             addresses: BTreeMap::new(),
             prefixes: BTreeMap::new(),
         }
@@ -76,6 +78,27 @@ impl Subnet {
             .collect()
     }
 
+    /// The addresses that EC2 may pick: not those of any reservation.
+    pub(super) fn pickable_addresses(&self) -> Vec<Ipv4Addr> {
+        let mut free = self.free_addresses();
+        free.retain(|it| !self.reservations.iter().any(|part| part.cidr.contains(*it)));
+        free
+    }
+
+    /// The prefixes that EC2 may pick, in two lots: those that are kept for that come first.
+    pub(super) fn pickable_prefixes(&self) -> [Vec<Cidr>; 2] {
+        let kept = |it: &Cidr, kind| {
+            let parts = self.reservations.iter();
+            let mut parts = parts.filter(|part| part.kind == kind);
+            parts.any(|part| part.cidr.overlaps(*it))
+        };
+        let free = self.free_prefixes().into_iter();
+        let (first, rest): (Vec<Cidr>, Vec<Cidr>) = free
+            .filter(|it| !kept(it, ReservationKind::Explicit))
+            .partition(|it| kept(it, ReservationKind::Prefix));
+        [first, rest]
+    }
+
     pub(super) fn free_prefixes(&self) -> Vec<Cidr> {
         let blocks = self.cidr.size() / 16;
         (0..blocks)
@@ -84,7 +107,11 @@ impl Subnet {
             .collect()
     }
 
+    /// What EC2 tells: free addresses, without those that are kept for a purpose.
     pub(super) fn free_count(&self) -> usize {
+        if !self.reservations.is_empty() {
+            return self.pickable_addresses().len();
+        }
         (self.cidr.size() as usize)
             .saturating_sub(5 + self.addresses.len() + 16 * self.prefixes.len())
     }
@@ -144,6 +171,30 @@ mod tests {
             assert_eq!(subnet.free_count(), addresses, "{cidr}");
             assert_eq!(subnet.free_prefixes().len(), prefixes, "{cidr}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_for_prefixes_is_given_first_and_counts_for_no_address() {
+        let mut subnet = subnet("10.0.0.0/24");
+        subnet.reservations = vec![
+            Reservation {
+                cidr: "10.0.0.128/26".parse().unwrap(),
+                kind: ReservationKind::Prefix,
+            },
+            Reservation {
+                cidr: "10.0.0.64/26".parse().unwrap(),
+                kind: ReservationKind::Explicit,
+            },
+        ];
+        let [first, rest] = subnet.pickable_prefixes();
+        assert_eq!((first.len(), rest.len()), (4, 14 - 4 - 4));
+        assert!(first.iter().all(|it| it.first().octets()[3] >= 128));
+        assert_eq!(subnet.free_count(), 251 - 128);
+        subnet.hold(first[0], "eni-0");
+        // Already taken off the count.
+        assert_eq!(subnet.free_count(), 251 - 128);
+        subnet.hold(rest[0], "eni-0");
+        assert_eq!(subnet.free_count(), 251 - 128 - 16);
     }
 
     /// A block survives n random placements among u addresses with probability C(u-16, n) / C(u, n).

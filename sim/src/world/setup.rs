@@ -80,6 +80,7 @@ impl World {
                 cidr: setup.subnet,
                 zone: None,
                 tags: BTreeMap::new(),
+                reservations: Vec::new(),
             }],
             nodes: nodes.collect(),
             latency_scale: 1.0,

@@ -275,6 +275,7 @@ mod tests {
                 cidr: "10.0.0.0/24".parse().unwrap(),
                 zone: None,
                 tags: BTreeMap::new(),
+                reservations: Vec::new(),
             }],
             nodes: vec![NodeConfig {
                 name: "node-1".into(),

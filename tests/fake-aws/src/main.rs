@@ -45,8 +45,10 @@ use crate::world::{EC2_PORT, World, WorldError, unix_ms};
 
 const HELP: &str = r#"THE TOPOLOGY, with its defaults; only `nodes` must be given:
   {"region": "eu-west-1", "zone": "eu-west-1a", "vpc_cidr": "10.0.0.0/16",
-   "subnets": [{"cidr": "10.0.0.0/24", "zone": null, "tags": {}}],
+   "subnets": [{"cidr": "10.0.0.0/24", "zone": null, "tags": {}, "reservations": []}],
    "nodes": [{"name": "node-1", "instance_type": "m5.large", "subnet": 0}]}
+
+A reservation keeps a part of a subnet: {"cidr": "10.0.0.128/25", "type": "prefix"}, or "explicit".
 
 THE CONTROL SOCKET speaks HTTP and JSON:
   GET /_state     ENIs, subnets, calls by action and node, dropped packets, faults that are on

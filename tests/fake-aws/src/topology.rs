@@ -73,6 +73,7 @@ impl Topology {
                 cidr: cidr.parse()?,
                 zone: None,
                 tags: [].into(),
+                reservations: Vec::new(),
             })
         };
         Ok(Config {

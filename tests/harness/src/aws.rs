@@ -226,7 +226,10 @@ impl FakeAws {
     pub fn struck(&self) -> Result<u64> {
         let faults: Value = http::get(&self.control, "/_fault")?;
         let on = faults.get("on").and_then(Value::as_array);
-        let struck = on.into_iter().flatten().filter_map(|it| it.get("struck")?.as_u64());
+        let struck = on
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it.get("struck")?.as_u64());
         Ok(struck.sum())
     }
 
@@ -236,7 +239,9 @@ impl FakeAws {
         let all = faults.get("catalogue").and_then(Value::as_array);
         let text = |it: &Value, name: &str| Some(it.get(name)?.as_str()?.to_owned());
         let pairs = all.into_iter().flatten();
-        Ok(pairs.filter_map(|it| Some((text(it, "name")?, text(it, "stage")?))).collect())
+        Ok(pairs
+            .filter_map(|it| Some((text(it, "name")?, text(it, "stage")?)))
+            .collect())
     }
 
     /// The calls to EC2 so far, at most the last 1000.

@@ -35,15 +35,24 @@ impl Moto {
         Self::start()
             .inspect_err(|reason| {
                 // Not through `println!`: libtest would swallow it.
-                drop(writeln!(std::io::stderr(), "not run: {name}: moto: {reason}"));
+                drop(writeln!(
+                    std::io::stderr(),
+                    "not run: {name}: moto: {reason}"
+                ));
             })
             .ok()
     }
 
     fn start() -> Result<Self, String> {
-        let set = |name| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+        let set = |name| {
+            std::env::var_os(name)
+                .filter(|it| !it.is_empty())
+                .map(PathBuf::from)
+        };
         let folder = set("ONSEN_TOOLS").or_else(|| Some(set("HOME")?.join(".cache/onsen/tools")));
-        let program = folder.ok_or("HOME is not set")?.join("venv/bin/moto_server");
+        let program = folder
+            .ok_or("HOME is not set")?
+            .join("venv/bin/moto_server");
         if !program.is_file() {
             return Err("it is not installed; `cargo xtask setup` does it".to_owned());
         }

@@ -25,7 +25,14 @@ fn kill_at_the_hold(bench: &mut Bench) -> Result<()> {
 
 fn killed_while_growing(operation: &str, after: bool) -> Result<()> {
     let mut bench = Bench::start(&[])?;
-    println!("{operation}, {}", if after { "before its reply" } else { "before its effect" });
+    println!(
+        "{operation}, {}",
+        if after {
+            "before its reply"
+        } else {
+            "before its effect"
+        }
+    );
     if operation == GROWTH[0] {
         bench.lab.aws.hold(operation, after)?;
         bench.add()?;
@@ -43,14 +50,25 @@ fn killed_while_growing(operation: &str, after: bool) -> Result<()> {
     let creates = bench.done(0)?.get("CreateNetworkInterface").copied();
     // Only a Create that nobody could know of leaves an ENI that is not used.
     if (operation, after) != ("CreateNetworkInterface", false) {
-        assert_eq!(creates, Some(1), "the ENI that was on its way is taken up, not made anew");
+        assert_eq!(
+            creates,
+            Some(1),
+            "the ENI that was on its way is taken up, not made anew"
+        );
     }
     bench.shrink()
 }
 
 fn killed_while_giving_back(operation: &str, after: bool) -> Result<()> {
     let mut bench = Bench::start(&[])?;
-    println!("{operation}, {}", if after { "before its reply" } else { "before its effect" });
+    println!(
+        "{operation}, {}",
+        if after {
+            "before its reply"
+        } else {
+            "before its effect"
+        }
+    );
     bench.grow()?;
     bench.lab.aws.hold(operation, after)?;
     bench.leave()?;

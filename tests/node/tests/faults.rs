@@ -47,7 +47,10 @@ fn every_call_meets(faults: &[&str]) -> Result<()> {
         }
         bench.shrink()?;
         let struck = bench.lab.aws.struck()?;
-        assert_eq!(struck, 7, "{fault} struck every call of the growth and of the way back");
+        assert_eq!(
+            struck, 7,
+            "{fault} struck every call of the growth and of the way back"
+        );
         let told = bench.reports("ec2-unknown")? - doubts;
         assert!(told >= 7, "{fault}: {told} of 7 doubts were told");
         bench.lab.aws.heal()?;

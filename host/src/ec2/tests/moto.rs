@@ -29,7 +29,10 @@ async fn an_eni_lives_and_ends_in_moto_as_in_ec2() {
     let ec2 = ec2_of(&moto.endpoint(), owner.clone(), &subnet, &group);
 
     let limits = ec2.limits("m5.large").await.unwrap();
-    assert_eq!((limits.enis, limits.slots_per_eni, limits.prefixes), (3, 9, true));
+    assert_eq!(
+        (limits.enis, limits.slots_per_eni, limits.prefixes),
+        (3, 9, true)
+    );
 
     let create = Ec2Request::CreateEni {
         subnet: SubnetId::new(&*subnet),
@@ -79,9 +82,9 @@ async fn an_eni_lives_and_ends_in_moto_as_in_ec2() {
     let Ec2Outcome::Done(Ec2Gave::Blocks(blocks)) = assigned else {
         panic!("{assigned:?}");
     };
-    let new = blocks.into_iter().filter(|block| {
-        !made.blocks.contains(block) && *block != Cidr::single(made.primary)
-    });
+    let new = blocks
+        .into_iter()
+        .filter(|block| !made.blocks.contains(block) && *block != Cidr::single(made.primary));
     let blocks: Vec<Cidr> = new.collect();
     assert_eq!(blocks.len(), 1);
     let unassign = Ec2Request::Unassign {
@@ -91,7 +94,9 @@ async fn an_eni_lives_and_ends_in_moto_as_in_ec2() {
     let unassigned = ec2.perform(IntentId(5), &unassign).await;
     assert_eq!(unassigned, Ec2Outcome::Done(Ec2Gave::Nothing));
 
-    ec2.follow_groups(std::slice::from_ref(&group)).await.unwrap();
+    ec2.follow_groups(std::slice::from_ref(&group))
+        .await
+        .unwrap();
     let detach = Ec2Request::DetachEni {
         eni: made.id.clone(),
         attachment,

@@ -111,6 +111,7 @@ fn config(instance_type: &str, subnet: &str) -> Config {
             cidr: subnet.parse().unwrap(),
             zone: None,
             tags: BTreeMap::new(),
+            reservations: Vec::new(),
         }],
         nodes: vec![node(0), node(1)],
         latency_scale: 1.0,

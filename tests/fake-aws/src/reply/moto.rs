@@ -15,8 +15,14 @@ use crate::query::{Parameters, decode};
 
 /// Elements of ours that moto does not have: the end of their paths, and why they are right all the same.
 const NOT_IN_MOTO: [(&str, &str); 5] = [
-    ("/return", "EC2 says <return>true</return> where it has nothing else to say"),
-    ("CreateNetworkInterfaceResponse/clientToken", "EC2 repeats the token"),
+    (
+        "/return",
+        "EC2 says <return>true</return> where it has nothing else to say",
+    ),
+    (
+        "CreateNetworkInterfaceResponse/clientToken",
+        "EC2 repeats the token",
+    ),
     ("/ipv4PrefixSet", "moto knows no prefixes"),
     ("/ipv6PrefixSet", "moto knows no prefixes"),
     ("/assignedIpv4PrefixSet", "moto knows no prefixes"),
@@ -76,7 +82,11 @@ fn learn(shapes: &mut Shapes, action: &str, document: &str) {
         path.pop(); // the document itself has no name
         path.reverse();
         let inner = node.children().any(|it| it.is_element());
-        let text = if inner { "" } else { node.text().unwrap_or_default().trim() };
+        let text = if inner {
+            ""
+        } else {
+            node.text().unwrap_or_default().trim()
+        };
         let place = format!("{action}: {}", path.join("/"));
         let kind = Kind::of(text);
         // An element that is empty here and full there is what it is there.
@@ -117,7 +127,9 @@ fn live(instance_id: &str, mut ask: impl FnMut(&str) -> String) -> Shapes {
     let eni = first(&created, "networkInterfaceId");
     let attached = call(
         "AttachNetworkInterface",
-        &format!("&NetworkInterfaceId={eni}&InstanceId={instance_id}&DeviceIndex=1&NetworkCardIndex=0"),
+        &format!(
+            "&NetworkInterfaceId={eni}&InstanceId={instance_id}&DeviceIndex=1&NetworkCardIndex=0"
+        ),
     );
     let attachment = first(&attached, "attachmentId");
     let described = call(
@@ -141,14 +153,32 @@ fn live(instance_id: &str, mut ask: impl FnMut(&str) -> String) -> Shapes {
         "UnassignPrivateIpAddresses",
         &format!("{of_eni}&PrivateIpAddress.1={address}"),
     );
-    call("CreateTags", &format!("&ResourceId.1={eni}&Tag.1.Key=a&Tag.1.Value=b"));
-    call("DetachNetworkInterface", &format!("&AttachmentId={attachment}"));
+    call(
+        "CreateTags",
+        &format!("&ResourceId.1={eni}&Tag.1.Key=a&Tag.1.Value=b"),
+    );
+    call(
+        "DetachNetworkInterface",
+        &format!("&AttachmentId={attachment}"),
+    );
     call("DeleteNetworkInterface", &of_eni);
     // Refusals have a shape of their own, and a code that clients match on.
     for (action, rest, code) in [
-        ("DeleteNetworkInterface", of_eni.as_str(), "InvalidNetworkInterfaceID.NotFound"),
-        ("DetachNetworkInterface", "&AttachmentId=eni-attach-00000001", "InvalidAttachmentID.NotFound"),
-        ("DescribeSubnets", "&SubnetId.1=subnet-00000001", "InvalidSubnetID.NotFound"),
+        (
+            "DeleteNetworkInterface",
+            of_eni.as_str(),
+            "InvalidNetworkInterfaceID.NotFound",
+        ),
+        (
+            "DetachNetworkInterface",
+            "&AttachmentId=eni-attach-00000001",
+            "InvalidAttachmentID.NotFound",
+        ),
+        (
+            "DescribeSubnets",
+            "&SubnetId.1=subnet-00000001",
+            "InvalidSubnetID.NotFound",
+        ),
     ] {
         let refusal = call(action, rest);
         assert_eq!(first(&refusal, "Code"), code, "{action}");
@@ -165,6 +195,7 @@ fn ours() -> Shapes {
             cidr: "10.0.0.0/24".parse().unwrap(),
             zone: None,
             tags: BTreeMap::new(),
+            reservations: Vec::new(),
         }],
         nodes: vec![NodeConfig {
             name: "node-1".into(),
@@ -209,5 +240,9 @@ fn our_replies_have_the_names_and_kinds_of_values_that_moto_has() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // A witness that has lost its memory is none.
-    assert!(theirs.len() > 150, "moto answered with {} places", theirs.len());
+    assert!(
+        theirs.len() > 150,
+        "moto answered with {} places",
+        theirs.len()
+    );
 }

@@ -60,7 +60,9 @@ impl Bench {
             ("ONSEN_ADD_WAIT", "2"),
         ];
         for (key, value) in fast.iter().chain(settings) {
-            options.settings.insert((*key).to_owned(), (*value).to_owned());
+            options
+                .settings
+                .insert((*key).to_owned(), (*value).to_owned());
         }
         let mut lab = Lab::start(&options)?;
         let pod = Pod::create("stays")?;
