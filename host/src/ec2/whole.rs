@@ -8,6 +8,7 @@
 use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
 /// Checks each reply of a client.
 #[derive(Debug)]
@@ -30,46 +31,23 @@ impl Intercept for WholeReply {
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
         if !response.status().is_success() {
             return Ok(());
         }
         let body = response.body().bytes().unwrap_or_default().trim_ascii_end();
-        let asked = context.request().body().bytes().unwrap_or_default();
-        let action = action_of(asked);
+        let action = config.load::<Metadata>().map_or("", Metadata::name);
         // An error document's root is `<Response>`, another action's has another name.
         if body.ends_with(format!("</{action}Response>").as_bytes()) {
             return Ok(());
         }
         let tail = &body[body.len().saturating_sub(64)..];
         Err(NotWhole {
-            action,
+            action: action.to_owned(),
             end: String::from_utf8_lossy(tail).into_owned(),
         }
         .into())
-    }
-}
-
-/// The action of a form-encoded request; the SDK writes it first.
-fn action_of(request: &[u8]) -> String {
-    let first = request.split(|byte| *byte == b'&').next();
-    let name = first.and_then(|first| first.strip_prefix(b"Action="));
-    String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_action_is_the_first_parameter() {
-        assert_eq!(
-            action_of(b"Action=DetachNetworkInterface&Version=1"),
-            "DetachNetworkInterface"
-        );
-        assert_eq!(action_of(b"Version=1&Action=X"), "");
-        assert_eq!(action_of(b""), "");
     }
 }

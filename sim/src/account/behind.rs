@@ -10,6 +10,9 @@ use super::{
 /// An ENI with this tag and the word `true` is to be left alone.
 const TAG_NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
 
+/// The description of ENIs that no node made.
+const SOMEBODY: &str = "somebody else's";
+
 impl Account {
     /// Acts once; false when there is nothing to act on.
     pub(super) fn happens_behind_backs(
@@ -48,7 +51,7 @@ impl Account {
             }),
             F::GroupsChanged => {
                 let every: Vec<String> = self.groups.iter().map(|(id, _)| id.clone()).collect();
-                let primary = self.any(node, |it| it.device_index == 0);
+                let primary = self.any(node, |_, it| it.device_index == 0);
                 primary.is_some_and(|eni| {
                     self.change_eni(now_ms, &eni.id, |it| {
                         it.groups = match it.groups.len() {
@@ -71,21 +74,24 @@ impl Account {
     }
 
     /// Some attached ENI of some node.
-    fn any(&mut self, node: Option<&str>, fits: impl Fn(&Attachment) -> bool) -> Option<Eni> {
-        let of_node = |it: &Attachment| {
-            node.is_none_or(|name| self.node_name(&it.instance_id) == Some(name)) && fits(it)
+    fn any(&mut self, node: Option<&str>, fits: impl Fn(&Eni, &Attachment) -> bool) -> Option<Eni> {
+        let of_node = |eni: &Eni, it: &Attachment| {
+            node.is_none_or(|name| self.node_name(&it.instance_id) == Some(name)) && fits(eni, it)
         };
         let found = self
             .enis
             .values()
-            .filter(|it| it.attachment.as_ref().is_some_and(of_node));
+            .filter(|eni| (eni.attachment.as_ref()).is_some_and(|it| of_node(eni, it)));
         let found: Vec<Eni> = found.cloned().collect();
         self.rng.sample(found, 1).pop()
     }
 
+    /// Some secondary ENI that is not somebody else's.
     fn any_secondary(&mut self, node: Option<&str>) -> Option<Eni> {
-        self.any(node, |it| {
-            (it.network_card, it.device_index) != (0, 0) && it.status != AttachmentStatus::Detaching
+        self.any(node, |eni, it| {
+            (it.network_card, it.device_index) != (0, 0)
+                && it.status != AttachmentStatus::Detaching
+                && eni.description != SOMEBODY
         })
     }
 
@@ -131,7 +137,7 @@ impl Account {
         let primary = self.rng.sample(free, 1).pop()?;
         let groups = self.groups.first().map(|(id, _)| id.clone());
         let mut eni = self.blank_eni(at, primary, groups.into_iter().collect());
-        eni.description = "somebody else's".to_owned();
+        eni.description = SOMEBODY.to_owned();
         eni.status = EniStatus::Available;
         Some(eni)
     }

@@ -23,8 +23,8 @@ fn kill_at_the_hold(bench: &mut Bench) -> Result<()> {
     bench.lab.aws.let_go()
 }
 
-fn killed_while_growing(operation: &str, after: bool) -> Result<()> {
-    let mut bench = Bench::start(&[])?;
+fn killed_while_growing(bench: &mut Bench, operation: &str, after: bool) -> Result<()> {
+    let from = bench.calls()?;
     println!(
         "{operation}, {}",
         if after {
@@ -36,7 +36,7 @@ fn killed_while_growing(operation: &str, after: bool) -> Result<()> {
     if operation == GROWTH[0] {
         bench.lab.aws.hold(operation, after)?;
         bench.add()?;
-        kill_at_the_hold(&mut bench)?;
+        kill_at_the_hold(bench)?;
         bench.at_rest("an address more", 1, 3)?;
         bench.add()?;
     } else {
@@ -44,10 +44,10 @@ fn killed_while_growing(operation: &str, after: bool) -> Result<()> {
         bench.at_rest("an address more", 1, 3)?;
         bench.lab.aws.hold(operation, after)?;
         bench.add()?;
-        kill_at_the_hold(&mut bench)?;
+        kill_at_the_hold(bench)?;
     }
     bench.at_rest("an ENI more", 2, 4)?;
-    let creates = bench.done(0)?.get("CreateNetworkInterface").copied();
+    let creates = bench.done(from)?.get("CreateNetworkInterface").copied();
     // Only a Create that nobody could know of leaves an ENI that is not used.
     if (operation, after) != ("CreateNetworkInterface", false) {
         assert_eq!(
@@ -59,8 +59,7 @@ fn killed_while_growing(operation: &str, after: bool) -> Result<()> {
     bench.shrink()
 }
 
-fn killed_while_giving_back(operation: &str, after: bool) -> Result<()> {
-    let mut bench = Bench::start(&[])?;
+fn killed_while_giving_back(bench: &mut Bench, operation: &str, after: bool) -> Result<()> {
     println!(
         "{operation}, {}",
         if after {
@@ -72,26 +71,29 @@ fn killed_while_giving_back(operation: &str, after: bool) -> Result<()> {
     bench.grow()?;
     bench.lab.aws.hold(operation, after)?;
     bench.leave()?;
-    kill_at_the_hold(&mut bench)?;
-    bench.at_rest("everything given back", 1, 2)?;
-    bench.grow()
+    kill_at_the_hold(bench)?;
+    bench.at_rest("everything given back", 1, 2)
 }
 
 private_test! {
     fn kill_9_before_each_call_of_a_growth_takes_effect() {
-        GROWTH.iter().try_for_each(|operation| killed_while_growing(operation, false))
+        let mut bench = Bench::start(&[])?;
+        GROWTH.iter().try_for_each(|it| killed_while_growing(&mut bench, it, false))
     }
 
     fn kill_9_before_each_reply_of_a_growth() {
-        GROWTH.iter().try_for_each(|operation| killed_while_growing(operation, true))
+        let mut bench = Bench::start(&[])?;
+        GROWTH.iter().try_for_each(|it| killed_while_growing(&mut bench, it, true))
     }
 
     fn kill_9_before_each_call_of_a_release_takes_effect() {
-        SHRINKAGE.iter().try_for_each(|operation| killed_while_giving_back(operation, false))
+        let mut bench = Bench::start(&[])?;
+        SHRINKAGE.iter().try_for_each(|it| killed_while_giving_back(&mut bench, it, false))
     }
 
     fn kill_9_before_each_reply_of_a_release() {
-        SHRINKAGE.iter().try_for_each(|operation| killed_while_giving_back(operation, true))
+        let mut bench = Bench::start(&[])?;
+        SHRINKAGE.iter().try_for_each(|it| killed_while_giving_back(&mut bench, it, true))
     }
 
     fn a_second_daemon_on_the_same_checkpoint_stops_and_touches_nothing() {
@@ -136,7 +138,7 @@ private_test! {
             return Err(HarnessError::Protocol("a pod without a record".to_owned()));
         };
         let text = format!("{} {}", error.msg, error.details);
-        assert!(text.contains("checkpoint"), "the reason is told: {text}");
+        assert!(text.contains("not-durable"), "the reason is told: {text}");
         assert!(node.netns.can_ping(added.address)?, "who runs is reached");
         node.must_run()?;
         std::fs::remove_file(&ballast).map_err(HarnessError::io("make room"))?;

@@ -186,6 +186,7 @@ fn what_happens_behind_everybodys_back_is_done_when_it_is_switched_on() {
     assert!(world.eni(&eni.id).tags.contains_key(no_manage));
     behind(&mut world, FaultName::NoManageToggled);
     assert!(!world.eni(&eni.id).tags.contains_key(no_manage));
+    behind(&mut world, FaultName::DeleteOnTerminationLost);
     behind(&mut world, FaultName::EniDeleted);
     assert!(world.account.enis().all(|it| it.id != eni.id));
     behind(&mut world, FaultName::UntaggedEni);
@@ -196,7 +197,6 @@ fn what_happens_behind_everybodys_back_is_done_when_it_is_switched_on() {
         .filter(|it| it.description == "somebody else's");
     let attached = foreign.filter(|it| it.attachment.is_some());
     assert_eq!(attached.count(), 2);
-    behind(&mut world, FaultName::DeleteOnTerminationLost);
     behind(&mut world, FaultName::GroupsChanged);
     behind(&mut world, FaultName::VpcCidrAdded);
     let id = world.instance(0);

@@ -17,16 +17,16 @@ use onsen_harness::{HarnessError, Lab, LabOptions, Result};
 use serde_json::json;
 
 /// Guards against hanging.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// What a node that grows by an address and then by an ENI calls, in this order.
-pub const GROWTH: [&str; 4] = [
+pub(crate) const GROWTH: [&str; 4] = [
     "AssignPrivateIpAddresses",
     "CreateNetworkInterface",
     "AttachNetworkInterface",
     "ModifyNetworkInterfaceAttribute",
 ];
 /// What it calls when it gives both back.
-pub const SHRINKAGE: [&str; 3] = [
+pub(crate) const SHRINKAGE: [&str; 3] = [
     "UnassignPrivateIpAddresses",
     "DetachNetworkInterface",
     "DeleteNetworkInterface",
@@ -37,8 +37,8 @@ type View = BTreeMap<String, BTreeSet<String>>;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Bench {
-    pub lab: Lab,
+pub(crate) struct Bench {
+    pub(crate) lab: Lab,
     /// The pod that is there all the time.
     stays: (Pod, Added),
     comers: Vec<(Pod, Added)>,
@@ -47,7 +47,7 @@ pub struct Bench {
 
 impl Bench {
     /// One t3.small (three ENIs of three addresses for pods) that keeps one address warm, with one pod.
-    pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Result<Self> {
         let mut options = LabOptions {
             instance_types: vec!["t3.small"],
             ..LabOptions::default()
@@ -78,12 +78,12 @@ impl Bench {
     }
 
     /// The node.
-    pub fn node(&mut self) -> &mut Node {
+    pub(crate) fn node(&mut self) -> &mut Node {
         self.lab.node()
     }
 
     /// Adds a pod; one address is warm for it.
-    pub fn add(&mut self) -> Result<()> {
+    pub(crate) fn add(&mut self) -> Result<()> {
         self.count += 1;
         let pod = Pod::create(&format!("p{}", self.count))?;
         let added = self.node().plugin.must_add(&pod)?;
@@ -92,7 +92,7 @@ impl Bench {
     }
 
     /// Two pods more: an address more on the primary ENI, then an ENI more.
-    pub fn grow(&mut self) -> Result<()> {
+    pub(crate) fn grow(&mut self) -> Result<()> {
         self.add()?;
         self.at_rest("an address more", 1, 3)?;
         self.add()?;
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     /// All pods but the first leave.
-    pub fn leave(&mut self) -> Result<()> {
+    pub(crate) fn leave(&mut self) -> Result<()> {
         for (pod, added) in std::mem::take(&mut self.comers) {
             self.node().plugin.must_del(&pod, Some(&added.result))?;
         }
@@ -108,14 +108,14 @@ impl Bench {
     }
 
     /// The two pods leave, and what came for them goes back.
-    pub fn shrink(&mut self) -> Result<()> {
+    pub(crate) fn shrink(&mut self) -> Result<()> {
         self.leave()?;
         self.at_rest("everything given back", 1, 2)
     }
 
     /// Waits until the node has so many ENIs and addresses, nothing moves, the daemon and EC2 agree, and
     /// each pod answers.
-    pub fn at_rest(&mut self, what: &str, enis: u32, addresses: u32) -> Result<()> {
+    pub(crate) fn at_rest(&mut self, what: &str, enis: u32, addresses: u32) -> Result<()> {
         let log = self.node().log();
         wait_until(what, PATIENCE, || {
             self.node().must_run()?;
@@ -137,7 +137,7 @@ impl Bench {
     }
 
     /// Each pod is reached at the address it was told.
-    pub fn all_answer(&self) -> Result<()> {
+    pub(crate) fn all_answer(&self) -> Result<()> {
         let pods = std::iter::once(&self.stays).chain(&self.comers);
         let netns = self.lab.nodes.first().map(|node| node.netns.name());
         for (pod, added) in pods {
@@ -154,12 +154,12 @@ impl Bench {
     }
 
     /// The address of the pod that stays.
-    pub fn staying(&self) -> IpAddr {
+    pub(crate) fn staying(&self) -> IpAddr {
         self.stays.1.address
     }
 
     /// The ENIs and their addresses as the daemon and as EC2 has them. Somebody else's do not count.
-    pub fn views(&mut self) -> Result<(View, View)> {
+    pub(crate) fn views(&mut self) -> Result<(View, View)> {
         let enis = self.node().enis()?.into_iter();
         let told = enis.map(|eni| {
             let blocks = eni.blocks.into_iter().map(|block| block.cidr);
@@ -177,13 +177,13 @@ impl Bench {
     }
 
     /// Switches a fault on for the next call of an operation.
-    pub fn once(&self, name: &str, operation: &str) -> Result<()> {
+    pub(crate) fn once(&self, name: &str, operation: &str) -> Result<()> {
         let fault = json!({"name": name, "operation": operation, "count": 1});
         self.lab.aws.fault(&fault)
     }
 
     /// How often EC2 has done what an action asks for, from the `from`th call of its log on.
-    pub fn done(&self, from: usize) -> Result<BTreeMap<String, usize>> {
+    pub(crate) fn done(&self, from: usize) -> Result<BTreeMap<String, usize>> {
         let mut done = BTreeMap::new();
         for call in self.lab.aws.log()?.into_iter().skip(from) {
             // An error after the effect is logged as an error; it is counted by what is there at rest.
@@ -195,19 +195,19 @@ impl Bench {
     }
 
     /// How many calls are in the log.
-    pub fn calls(&self) -> Result<usize> {
+    pub(crate) fn calls(&self) -> Result<usize> {
         Ok(self.lab.aws.log()?.len())
     }
 
     /// How often the daemon reported something under this word.
-    pub fn reports(&mut self, code: &str) -> Result<usize> {
+    pub(crate) fn reports(&mut self, code: &str) -> Result<usize> {
         let path = self.node().log();
         let text = std::fs::read_to_string(&path).map_err(HarnessError::io("read the log"))?;
         Ok(text.matches(&format!("code=\"{code}\"")).count())
     }
 
     /// Waits for one more report under this word than `before`.
-    pub fn wait_report(&mut self, code: &str, before: usize) -> Result<()> {
+    pub(crate) fn wait_report(&mut self, code: &str, before: usize) -> Result<()> {
         let log = self.node().log();
         wait_until(&format!("a report of {code}"), PATIENCE, || {
             let seen = self.reports(code)?;
