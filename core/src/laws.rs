@@ -33,6 +33,10 @@ enum Open {
 
 /// What is known of an ENI from what passed the wall.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that do not depend on each other"
+)]
 struct Book {
     blocks: BTreeSet<Cidr>,
     growing: u32,

@@ -183,6 +183,8 @@ impl Node {
         }
         node.observed(facts.observation, now, &mut out);
         node.mind.pending = Some(Trigger::Start);
+        // Not yet time by itself: the first question is put because of the start.
+        node.mind.wake_at = now + node.config.times.policy_period;
         node.settle(now, &mut out);
         (node, out)
     }

@@ -196,6 +196,15 @@ fn a_full_node_says_so_at_once() {
 }
 
 #[test]
+fn the_first_question_is_put_because_the_daemon_started() {
+    let mut world = World::new(5, false, 30_000);
+    world.run_for(10_000);
+    let decided = (world.trace.iter()).find(|line| line.contains("DecisionRecord"));
+    let decided = decided.unwrap();
+    assert!(decided.contains("trigger: Start"), "{decided}");
+}
+
+#[test]
 fn a_pod_is_served_though_the_policy_sleeps() {
     let mut world = World::new(4, false, 30_000);
     world.policy = Policy::Idle;
