@@ -253,14 +253,16 @@ async fn blob(
 }
 
 fn is_absent(error: &OciDistributionError) -> bool {
-    match error {
-        OciDistributionError::RegistryError { envelope, .. } => envelope.errors.iter().any(|it| {
+    if let OciDistributionError::RegistryError { envelope, .. } = error {
+        return envelope.errors.iter().any(|it| {
             it.code == OciErrorCode::ManifestUnknown || it.code == OciErrorCode::NotFound
-        }),
-        OciDistributionError::ServerError { code, .. } => *code == 404,
-        OciDistributionError::ImageManifestNotFoundError(_) => true,
-        _ => false,
+        });
     }
+    matches!(
+        error,
+        OciDistributionError::ServerError { code: 404, .. }
+            | OciDistributionError::ImageManifestNotFoundError(_)
+    )
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -3,7 +3,8 @@
 //! A fenced block named `sh` is run by `sh -eu` from the root of the workspace with the built
 //! programs on the path. A block `sh lab` is run while a lab with one node and one pod is up and
 //! `ONSEN_ENDPOINT` names the node's daemon. In both, lines that start with `cargo xtask` are left
-//! out, for CI has run them already. Blocks with other names are not commands.
+//! out, for CI has run them already. Blocks with other names are not commands. In a lab `ONSEN_LAB` names
+//! the folder with the daemon's `rules.yaml`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +39,7 @@ pub(crate) fn run_all() -> Result<(), Failure> {
     let node = lab.node();
     node.plugin.must_add(&pod)?;
     let endpoint = format!("unix:{}", node.status_socket().display());
+    let folder = node.dir().to_owned();
     let path = format!(
         "{}:{}",
         onsen_harness::programs::folder()?.display(),
@@ -58,9 +60,12 @@ pub(crate) fn run_all() -> Result<(), Failure> {
                 .args(["-euc", &block.commands])
                 .current_dir(root())
                 .env("PATH", &path)
-                .env_remove("ONSEN_ENDPOINT");
+                .env_remove("ONSEN_ENDPOINT")
+                .env_remove("ONSEN_LAB");
             if block.lab {
-                command.env("ONSEN_ENDPOINT", &endpoint);
+                command
+                    .env("ONSEN_ENDPOINT", &endpoint)
+                    .env("ONSEN_LAB", &folder);
             }
             run(&mut command)?;
             ran += 1;

@@ -39,8 +39,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// An API server that does not answer a write in this time is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(5);
-/// Events that wait for the API server; older ones are lost.
-const NOTE_LIMIT: usize = 1_000;
+/// Kubernetes takes a little more as the text of an event.
+const TEXT_LIMIT: usize = 1_000;
 
 /// The connection to the cluster.
 pub(crate) struct Kubernetes {
@@ -276,17 +276,16 @@ async fn publish(
     let nodes: Api<core_v1::Node> = Api::all(client);
     let mut regarding = None;
     while let Some(event) = events.recv().await {
-        let (type_, reason, note) = match event {
-            LifeEvent::Swapped(note) => (EventType::Normal, "PolicySwapped", note),
-            LifeEvent::Refused(note) => (EventType::Warning, "PolicyRefused", note),
-            LifeEvent::RolledBack(note) => (EventType::Warning, "PolicyRolledBack", note),
+        let (type_, reason, mut text) = match event {
+            LifeEvent::Swapped(text) => (EventType::Normal, "PolicySwapped", text),
+            LifeEvent::Refused(text) => (EventType::Warning, "PolicyRefused", text),
+            LifeEvent::RolledBack(text) => (EventType::Warning, "PolicyRolledBack", text),
         };
-        let mut note = note;
-        note.truncate(note.floor_char_boundary(NOTE_LIMIT));
+        text.truncate(text.floor_char_boundary(TEXT_LIMIT));
         let notice = Notice {
             type_,
             reason: reason.to_owned(),
-            note: Some(note),
+            note: Some(text),
             action: "ChoosePolicy".to_owned(),
             secondary: None,
         };

@@ -69,13 +69,13 @@ impl Fetcher {
     }
 
     async fn pull(&self, place: &str) -> Result<Vec<u8>, Trouble> {
-        let place: Pinned = place.parse().map_err(judge)?;
+        let place: Pinned = place.parse().map_err(|error| judge(&error))?;
         let credentials = match &self.credentials {
             Some(path) => {
                 let json = fs::read(path).await.map_err(|error| {
                     Trouble::Unavailable(format!("{} cannot be read: {error}", path.display()))
                 })?;
-                Credentials::from_docker_config(&json).map_err(judge)?
+                Credentials::from_docker_config(&json).map_err(|error| judge(&error))?
             }
             None => Credentials::default(),
         };
@@ -84,13 +84,16 @@ impl Fetcher {
             let pem = fs::read_to_string(path).await.map_err(|error| {
                 Trouble::Unavailable(format!("{} cannot be read: {error}", path.display()))
             })?;
-            let key = PublicKey::from_pem(&pem).map_err(judge)?;
-            registry.verify(&place, &key).await.map_err(judge)?;
+            let key = PublicKey::from_pem(&pem).map_err(|error| judge(&error))?;
+            registry
+                .verify(&place, &key)
+                .await
+                .map_err(|error| judge(&error))?;
         }
         registry
             .fetch(&place, self.limit as u64)
             .await
-            .map_err(judge)
+            .map_err(|error| judge(&error))
     }
 
     /// As it is, or out of gzip.
@@ -115,8 +118,8 @@ impl Fetcher {
     }
 }
 
-fn judge(error: RegistryError) -> Trouble {
-    let why = chain(&error);
+fn judge(error: &RegistryError) -> Trouble {
+    let why = chain(error);
     match error {
         RegistryError::Request { .. }
         | RegistryError::TooSlow { .. }

@@ -15,8 +15,8 @@
 //! | ADDs that waited a second or more, or were refused an address | 3 of the last 64, and twice the good share and a tenth |
 //!
 //! All but the first are looked at on probation only, for [`crate::settings::Settings::policy_watch`]
-//! after a swap. A policy that has passed it without a failure among its last decisions is the last
-//! good one.
+//! after a swap. A policy that has passed it, has decided at least 8 times and did not fail lately is the
+//! last good one.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -63,12 +63,21 @@ enum Direction {
     Releasing,
 }
 
-#[derive(Clone, Debug, Default)]
+/// How one decision went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Answered,
+    /// From growing to releasing or back while the demand stayed.
+    Turned,
+    Failed,
+    /// The built-in default was asked instead.
+    Overruled,
+}
+
+#[derive(Clone, Debug)]
 struct Round {
-    failed: bool,
-    overruled: bool,
+    course: Course,
     broke_laws: bool,
-    turned: bool,
     fuel: u64,
 }
 
@@ -88,7 +97,7 @@ pub(crate) struct Guard {
     rounds: VecDeque<Round>,
     adds: VecDeque<AddOutcome>,
     /// The last direction, and the demand it answered.
-    course: Option<(Direction, u32)>,
+    heading: Option<(Direction, u32)>,
     last_failure: String,
     good: Rates,
     fuel_limit: u64,
@@ -100,7 +109,7 @@ impl Guard {
         Self {
             rounds: VecDeque::new(),
             adds: VecDeque::new(),
-            course: None,
+            heading: None,
             last_failure: String::new(),
             good,
             fuel_limit,
@@ -111,36 +120,37 @@ impl Guard {
     pub(crate) fn decided(&mut self, snapshot: &Snapshot, proposal: &Proposal, fuel: u64) {
         let demand = demand(snapshot);
         let direction = direction(proposal);
-        let turned = matches!((self.course, direction), (Some((before, asked)), Some(now))
+        let turned = matches!((self.heading, direction), (Some((before, asked)), Some(now))
             if before != now && asked == demand);
         if let Some(direction) = direction {
-            self.course = Some((direction, demand));
+            self.heading = Some((direction, demand));
         }
-        self.push(Round {
-            turned,
+        self.push(
+            if turned {
+                Course::Turned
+            } else {
+                Course::Answered
+            },
             fuel,
-            ..Round::default()
-        });
+        );
     }
 
     /// The policy did not answer.
     pub(crate) fn failed(&mut self, why: &str) {
-        self.last_failure = why.to_owned();
-        self.push(Round {
-            failed: true,
-            ..Round::default()
-        });
+        why.clone_into(&mut self.last_failure);
+        self.push(Course::Failed, 0);
     }
 
     /// The core asks the built-in default: after a failure, or since the policy left a pod waiting.
     pub(crate) fn replaced(&mut self) {
-        if self.rounds.back().is_some_and(|round| round.failed) {
+        if self
+            .rounds
+            .back()
+            .is_some_and(|round| round.course == Course::Failed)
+        {
             return;
         }
-        self.push(Round {
-            overruled: true,
-            ..Round::default()
-        });
+        self.push(Course::Overruled, 0);
     }
 
     /// What check dropped of the newest answer.
@@ -158,20 +168,29 @@ impl Guard {
         self.adds.push_back(outcome);
     }
 
-    /// Whether it has decided, and not failed lately.
+    /// Whether it has decided often enough to be judged, and not failed lately.
     pub(crate) fn is_sound(&self) -> bool {
-        !self.rounds.is_empty() && self.count(|round| round.failed) == 0
+        self.rounds.len() >= ENOUGH_ROUNDS && self.count(Course::Failed) == 0
     }
 
-    fn push(&mut self, round: Round) {
+    fn push(&mut self, course: Course, fuel: u64) {
         if self.rounds.len() == ROUNDS {
             self.rounds.pop_front();
         }
-        self.rounds.push_back(round);
+        self.rounds.push_back(Round {
+            course,
+            broke_laws: false,
+            fuel,
+        });
     }
 
-    fn count(&self, is: impl Fn(&Round) -> bool) -> usize {
-        self.rounds.iter().filter(|round| is(round)).count()
+    fn count(&self, course: Course) -> usize {
+        let is = |round: &&Round| round.course == course;
+        self.rounds.iter().filter(is).count()
+    }
+
+    fn lawless(&self) -> usize {
+        self.rounds.iter().filter(|round| round.broke_laws).count()
     }
 
     fn slow_adds(&self) -> usize {
@@ -183,8 +202,8 @@ impl Guard {
     pub(crate) fn rates(&self) -> Rates {
         let rounds = self.rounds.len().max(1) as f64;
         Rates {
-            broke_laws: self.count(|round| round.broke_laws) as f64 / rounds,
-            turns: self.count(|round| round.turned) as f64,
+            broke_laws: self.lawless() as f64 / rounds,
+            turns: self.count(Course::Turned) as f64,
             fuel: self.rounds.iter().map(|round| round.fuel).sum::<u64>() as f64 / rounds,
             slow_adds: (self.adds.len() >= ENOUGH_ADDS)
                 .then(|| self.slow_adds() as f64 / self.adds.len() as f64),
@@ -194,7 +213,7 @@ impl Guard {
     /// Why the policy has to go, when it has to.
     pub(crate) fn verdict(&self, on_probation: bool) -> Option<String> {
         let rounds = self.rounds.len();
-        let failures = self.count(|round| round.failed);
+        let failures = self.count(Course::Failed);
         if failures >= FAILURES {
             return Some(format!(
                 "{failures} of its last {rounds} decisions failed, the last one because {}",
@@ -204,7 +223,7 @@ impl Guard {
         if !on_probation {
             return None;
         }
-        let overruled = self.count(|round| round.overruled);
+        let overruled = self.count(Course::Overruled);
         if overruled >= OVERRULED {
             return Some(format!(
                 "in {overruled} of its last {rounds} decisions pods waited, there was room and it asked for nothing"
@@ -213,7 +232,7 @@ impl Guard {
         let now = self.rates();
         let enough = rounds >= ENOUGH_ROUNDS;
         if enough && now.broke_laws >= 0.5 && now.broke_laws > 2.0 * self.good.broke_laws {
-            let broken = self.count(|round| round.broke_laws);
+            let broken = self.lawless();
             return Some(format!(
                 "{broken} of its last {rounds} decisions asked for what breaks a law"
             ));
@@ -332,6 +351,21 @@ mod tests {
             why.contains("3 of its last 21") && why.contains("it trapped"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_policy_proves_good_by_eight_decisions_of_which_none_failed() {
+        let mut guard = guard();
+        guard.failed("it trapped");
+        for _ in 0..7 {
+            assert!(!guard.is_sound());
+            guard.decided(&snapshot(0), &Proposal::default(), 10);
+        }
+        assert!(!guard.is_sound(), "its failure is among the last ones");
+        for _ in 0..25 {
+            guard.decided(&snapshot(0), &Proposal::default(), 10);
+        }
+        assert!(guard.is_sound());
     }
 
     #[test]

@@ -215,16 +215,16 @@ impl Sources {
         let place = match (&reference, map) {
             (Reference::BuiltIn(_) | Reference::Oci(_), _) => Place::Named,
             (Reference::File(path), _) => file(path.clone()),
-            (Reference::ConfigMap(key), Some(map)) => match map.binaries.get(key) {
-                Some(bytes) => Place::Bytes(Arc::clone(bytes)),
-                None => {
+            (Reference::ConfigMap(key), Some(map)) => {
+                let Some(bytes) = map.binaries.get(key) else {
                     let keys: Vec<_> = map.binaries.keys().map(String::as_str).collect();
                     return Err(format!(
                         "the ConfigMap's binaryData has no key {key}; it has [{}]",
                         keys.join(", ")
                     ));
-                }
-            },
+                };
+                Place::Bytes(Arc::clone(bytes))
+            }
             // A mounted ConfigMap has its keys as files beside each other.
             (Reference::ConfigMap(key), None) => match &self.file {
                 Some(rules) => file(rules.with_file_name(key)),
