@@ -1,12 +1,20 @@
-//! `onsen policy check`: loads a component exactly as a node would, and tells what it is.
+//! `onsen policy check`: loads a component exactly as a node would, and tells what it is and what
+//! it costs on a few reference nodes.
+
+mod cost;
 
 use std::path::Path;
 
 use onsen_policy_runner::{CONTRACT, Engine, Limits, Policy, SettingKind, SettingSpec};
 use serde_json::{Value, json};
 
+use crate::cache;
 use crate::error::CliError;
 use crate::table::{pairs, table};
+use cost::Cost;
+
+/// What a ConfigMap can hold at most, all keys together.
+const CONFIG_MAP_BYTES: usize = 1 << 20;
 
 /// What a node would find, or why it would refuse.
 pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
@@ -18,8 +26,7 @@ pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
         path: path.to_owned(),
         source,
     })?;
-    // Nothing is kept: a check leaves no compiled code behind.
-    let engine = Engine::new(Limits::default(), None).map_err(CliError::Engine)?;
+    let engine = Engine::new(Limits::default(), cache::folder()).map_err(CliError::Engine)?;
     let policy = engine.load(&wasm).map_err(refused)?;
     let problems = policy.configure(&[]).map_err(refused)?;
     if let Some(problem) = problems.first() {
@@ -29,14 +36,24 @@ pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
             message: problem.message.clone(),
         });
     }
+    let cost = cost::measure(&policy).map_err(refused)?;
     if as_json {
-        let document = document(&policy, wasm.len());
+        let document = document(&policy, wasm.len(), &cost);
         return Ok(format!("{document:#}\n"));
     }
-    Ok(for_people(&policy, wasm.len()))
+    Ok(for_people(&policy, wasm.len(), &cost))
 }
 
-fn for_people(policy: &Policy, bytes: usize) -> String {
+/// How a component of this size can reach a node.
+fn shipping(bytes: usize) -> &'static str {
+    if bytes <= CONFIG_MAP_BYTES {
+        "fits into a ConfigMap (1 MiB): configmap:KEY, oci: or file:"
+    } else {
+        "too large for a ConfigMap (1 MiB): use oci: or file:"
+    }
+}
+
+fn for_people(policy: &Policy, bytes: usize, cost: &Cost) -> String {
     let metadata = policy.metadata();
     let mut text = pairs(&[
         ("policy", format!("{} {}", metadata.name, metadata.version)),
@@ -51,7 +68,28 @@ fn for_people(policy: &Policy, bytes: usize) -> String {
         ("world", CONTRACT.to_owned()),
         ("imports", "nothing but onsen:policy/log".to_owned()),
         ("digest", policy.digest().to_owned()),
-        ("size", format!("{bytes} bytes")),
+        ("size", format!("{bytes} bytes; {}", shipping(bytes))),
+        (
+            "worst fuel",
+            format!(
+                "{} of {} ({})",
+                cost.fuel,
+                Limits::default().fuel,
+                cost.fuel_on
+            ),
+        ),
+        (
+            "worst time",
+            format!("{:.2} ms here ({})", cost.millis, cost.millis_on),
+        ),
+        (
+            "memory",
+            format!(
+                "{} of {} KiB",
+                cost.memory_bytes >> 10,
+                Limits::default().memory_bytes >> 10
+            ),
+        ),
     ]);
     if !metadata.settings.is_empty() {
         let rows: Vec<[String; 5]> = metadata.settings.iter().map(row).collect();
@@ -81,7 +119,7 @@ fn row(setting: &SettingSpec) -> [String; 5] {
     ]
 }
 
-fn document(policy: &Policy, bytes: usize) -> Value {
+fn document(policy: &Policy, bytes: usize, cost: &Cost) -> Value {
     let metadata = policy.metadata();
     let settings: Vec<Value> = metadata
         .settings
@@ -103,7 +141,19 @@ fn document(policy: &Policy, bytes: usize) -> Value {
         "doc": metadata.doc,
         "world": CONTRACT,
         "digest": policy.digest(),
+        "imports": ["onsen:policy/log"],
         "bytes": bytes,
+        "fits_config_map": bytes <= CONFIG_MAP_BYTES,
+        "cost": {
+            "snapshots": cost.snapshots,
+            "fuel": cost.fuel,
+            "fuel_limit": Limits::default().fuel,
+            "fuel_on": cost.fuel_on,
+            "millis": cost.millis,
+            "millis_on": cost.millis_on,
+            "memory_bytes": cost.memory_bytes,
+            "memory_limit": Limits::default().memory_bytes,
+        },
         "settings": settings,
     })
 }

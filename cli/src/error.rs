@@ -106,6 +106,8 @@ pub(crate) enum CliError {
     #[error("`{0}` is not a known instance type{like}", like = like(.0))]
     InstanceType(String),
     #[error(transparent)]
+    Build(#[from] onsen_policy_build::BuildError),
+    #[error(transparent)]
     MaxPods(#[from] Impossible),
     #[error("--format html is for `onsen simulate`; here it is table or json")]
     NoPage,

@@ -9,6 +9,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")
 )]
 
+mod cache;
 mod check;
 mod client;
 mod decisions;
@@ -17,6 +18,7 @@ mod error;
 mod eval;
 mod explain;
 mod max_pods;
+mod project;
 mod record;
 mod replay;
 mod scenarios;
@@ -44,7 +46,9 @@ Examples:
   onsen decisions --follow
   onsen explain pod default/web-0
   onsen record --for 10m > node.onsenrec
-  onsen policy check my-policy.wasm
+  onsen policy new my-policy --lang go
+  onsen policy build
+  onsen policy check build/policy.wasm
   onsen policy eval --policy prefix-frugal --set FRUGAL_MAX_FREE=8 --snapshot node.json
   onsen policy test scenarios --policy file:my-policy.wasm
   onsen max-pods --instance-type m5.large --prefix-delegation
@@ -113,6 +117,10 @@ enum Task {
 
 #[derive(Subcommand)]
 enum PolicyTask {
+    /// Start a policy of your own from a template: a project with tests and scenarios
+    New(project::New),
+    /// Build the policy project in this folder to build/policy.wasm
+    Build(project::Build),
     /// Would a node take this component? Exit code 1 and a reason when not
     #[command(after_help = "Example:\n  onsen policy check policies/built/prefix-frugal.wasm")]
     Check {
@@ -157,6 +165,8 @@ fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
         Task::Explain(subject) => explain::explain(&arguments.endpoint, subject, json),
         Task::Shadow => show(json, &ask("/onsen/v1/status")?, shadow::shadow),
         Task::Record(task) => record::record(&arguments.endpoint, task).map(|()| String::new()),
+        Task::Policy(PolicyTask::New(arguments)) => project::new(arguments, json),
+        Task::Policy(PolicyTask::Build(arguments)) => project::build_here(arguments, json),
         Task::Policy(PolicyTask::Check { file }) => check::check(file, json),
         Task::Policy(PolicyTask::Eval(arguments)) => eval::eval(arguments, json),
         Task::Policy(PolicyTask::Replay(arguments)) => return replay::replay(arguments, json),

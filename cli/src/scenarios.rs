@@ -27,7 +27,7 @@ const WATCH_PERIOD: Duration = Duration::from_millis(300);
 #[derive(Args)]
 #[command(after_help = "\
 Exit code: 0 all as expected, 1 a scenario failed, 2 a file cannot be understood.
-docs/testing-policies.md says how to write scenarios.
+docs/policies/testing.md says how to write scenarios.
 
 Examples:
   onsen policy test tests/policies/scenarios --policy builtin:default-warm-eni

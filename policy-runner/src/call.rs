@@ -46,6 +46,11 @@ impl Call {
         }
     }
 
+    /// All its linear memories together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
     /// What was logged; a last line tells what was dropped.
     pub(crate) fn into_log(mut self) -> Vec<LogLine> {
         if self.dropped_lines > 0 {

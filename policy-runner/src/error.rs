@@ -29,6 +29,17 @@ pub enum PolicyError {
         /// What it exports, or where the types differ.
         found: String,
     },
+    /// It speaks another version of the contract.
+    #[error(
+        "the policy was made for version {made_for} of the contract; this host speaks {spoken}: take \
+         an Onsen that speaks {made_for}, or build the policy against {spoken}"
+    )]
+    WrongVersion {
+        /// The version that the component exports.
+        made_for: String,
+        /// The version of this host.
+        spoken: &'static str,
+    },
     /// It wants to call something that policies must not call.
     #[error("the component imports {0}; a policy may import only onsen:policy/log")]
     UnknownImport(String),

@@ -19,6 +19,8 @@ use crate::convert;
 use crate::engine::{Shared, TICKS_PER_CALL};
 use crate::error::PolicyError;
 
+/// The interface that policies export, without its version.
+const INTERFACE: &str = "onsen:policy/policy@";
 /// The interface that policies may call, in any compatible version.
 const LOG: &str = "onsen:policy/log@0.1.";
 /// Holds only types, which need no host.
@@ -101,6 +103,8 @@ pub struct Decided {
     pub proposal: Proposal,
     /// Units of fuel used; the same for the same snapshot.
     pub fuel: u64,
+    /// Linear memory that it had in the end; memory never shrinks, so this is the most.
+    pub memory_bytes: usize,
     /// What it logged.
     pub log: Vec<LogLine>,
 }
@@ -191,6 +195,7 @@ impl Policy {
         Ok(Decided {
             proposal: convert::proposal(decision),
             fuel: limits.fuel.saturating_sub(left),
+            memory_bytes: store.data().memory_bytes(),
             log: store.into_data().into_log(),
         })
     }
@@ -240,7 +245,7 @@ fn check_kind(wasm: &[u8]) -> Result<(), PolicyError> {
     let found = match wasm {
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
         [0, b'a', b's', b'm', ..] => {
-            "it is a core Wasm module; turn it into a component with `wasm-tools component new`"
+            "it is a core Wasm module; build it with `onsen policy build`, which makes a component of it"
         }
         [] => "the file is empty",
         _ => "the file does not start as Wasm does",
@@ -251,6 +256,19 @@ fn check_kind(wasm: &[u8]) -> Result<(), PolicyError> {
 /// Looks at names only; the types are compared when the component is linked.
 fn check_world(component: &Component, engine: &wasmtime::Engine) -> Result<(), PolicyError> {
     let kind = component.component_type();
+    let exports: Vec<_> = kind
+        .exports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let offers = component.get_export_index(None, CONTRACT).is_some();
+    // Before the imports: those of another version have other names too.
+    let other = exports.iter().find_map(|name| name.strip_prefix(INTERFACE));
+    if let Some(version) = other.filter(|_| !offers) {
+        return Err(PolicyError::WrongVersion {
+            made_for: version.to_owned(),
+            spoken: CONTRACT.trim_start_matches(INTERFACE),
+        });
+    }
     for (name, item) in kind.imports(engine) {
         let only_types = matches!(&item.ty, ComponentItem::ComponentInstance(instance)
             if instance.exports(engine).all(|(_, item)| matches!(item.ty,
@@ -259,13 +277,9 @@ fn check_world(component: &Component, engine: &wasmtime::Engine) -> Result<(), P
             return Err(PolicyError::UnknownImport(name.to_owned()));
         }
     }
-    if component.get_export_index(None, CONTRACT).is_some() {
+    if offers {
         return Ok(());
     }
-    let exports: Vec<_> = kind
-        .exports(engine)
-        .map(|(name, _)| name.to_owned())
-        .collect();
     Err(PolicyError::WrongWorld {
         wanted: CONTRACT,
         found: if exports.is_empty() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::failure::Failure;
 use crate::run::{cargo, root, run, say};
 use crate::test::Tally;
-use crate::{build, layers, licences, policies, purity, test, tools};
+use crate::{build, contract, layers, licences, policies, purity, test, tools};
 
 /// The verdicts, as they come.
 #[derive(Default)]
@@ -114,6 +114,7 @@ fn fast(report: &mut Report) {
     report.gate("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
     report.gate("layers", || none_wrong("layers", &layers::check()?));
     report.gate("licences", || none_wrong("licences", &licences::check()?));
+    report.gate("documents of the contract", contract::check);
     report.gate("purity", purity::check);
 }
 

@@ -2,9 +2,10 @@
 //!
 //! A fenced block named `sh` is run by `sh -eu` from the root of the workspace with the built
 //! programs on the path. A block `sh lab` is run while a lab with one node and one pod is up and
-//! `ONSEN_ENDPOINT` names the node's daemon. In both, lines that start with `cargo xtask` are left
-//! out, for CI has run them already. Blocks with other names are not commands. In a lab `ONSEN_LAB` names
-//! the folder with the daemon's `rules.yaml`.
+//! `ONSEN_ENDPOINT` names the node's daemon, `ONSEN_LAB` the folder with its `rules.yaml`. A block `sh scratch` is run in an empty folder that all
+//! such blocks of one document share, as a reader would in a folder of his own. In all of them lines
+//! that start with `cargo xtask` are left out, for CI has run them already. Blocks with other names
+//! are not commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,13 +15,34 @@ use onsen_harness::{Lab, LabOptions, private};
 
 use crate::failure::Failure;
 use crate::run::{root, run, say};
+use crate::tools;
 
 /// A block of commands in a document.
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
     line: usize,
-    lab: bool,
+    place: Place,
     commands: String,
+}
+
+/// Where a block is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Workspace,
+    Lab,
+    Scratch,
+}
+
+impl Place {
+    /// By the name of the block; absent when the block is not run.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "sh" => Some(Self::Workspace),
+            "sh lab" => Some(Self::Lab),
+            "sh scratch" => Some(Self::Scratch),
+            _ => None,
+        }
+    }
 }
 
 /// Runs every block of every document, in private namespaces.
@@ -50,6 +72,7 @@ pub(crate) fn run_all() -> Result<(), Failure> {
         let text = std::fs::read_to_string(&document)
             .map_err(Failure::io(format!("read {}", document.display())))?;
         let name = document.strip_prefix(root()).unwrap_or(&document);
+        let scratch = tempfile::tempdir().map_err(Failure::io("make a scratch folder"))?;
         for block in blocks(&text) {
             if block.commands.is_empty() {
                 continue;
@@ -62,10 +85,20 @@ pub(crate) fn run_all() -> Result<(), Failure> {
                 .env("PATH", &path)
                 .env_remove("ONSEN_ENDPOINT")
                 .env_remove("ONSEN_LAB");
-            if block.lab {
-                command
-                    .env("ONSEN_ENDPOINT", &endpoint)
-                    .env("ONSEN_LAB", &folder);
+            match block.place {
+                Place::Workspace => {}
+                Place::Lab => {
+                    command
+                        .env("ONSEN_ENDPOINT", &endpoint)
+                        .env("ONSEN_LAB", &folder);
+                }
+                Place::Scratch => {
+                    // Policies that documents build share what they compile with the tests'.
+                    command.current_dir(scratch.path());
+                    if let Some(tools) = tools::folder() {
+                        command.env("CARGO_TARGET_DIR", tools.join("target"));
+                    }
+                }
             }
             run(&mut command)?;
             ran += 1;
@@ -106,10 +139,9 @@ fn blocks(text: &str) -> Vec<Block> {
         match (line.strip_prefix("```"), &mut open) {
             (Some(_), Some(_)) => found.extend(open.take().flatten()),
             (Some(name), None) => {
-                let wanted = matches!(name, "sh" | "sh lab");
-                open = Some(wanted.then(|| Block {
+                open = Some(Place::named(name).map(|place| Block {
                     line: number,
-                    lab: name == "sh lab",
+                    place,
                     commands: String::new(),
                 }));
             }
@@ -130,14 +162,17 @@ mod tests {
     #[test]
     fn only_blocks_of_commands_are_run() {
         let text = "x\n```sh\ncargo xtask demo\ntrue\n```\n```text\nfalse\n```\n```sh lab\nonsen status\n```\n";
-        let block = |line, lab, commands: &str| Block {
+        let block = |line, place, commands: &str| Block {
             line,
-            lab,
+            place,
             commands: commands.to_owned(),
         };
         assert_eq!(
             blocks(text),
-            [block(2, false, "true\n"), block(9, true, "onsen status\n")]
+            [
+                block(2, Place::Workspace, "true\n"),
+                block(9, Place::Lab, "onsen status\n")
+            ]
         );
     }
 }

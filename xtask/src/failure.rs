@@ -48,6 +48,9 @@ pub(crate) enum Failure {
         /// Which ones.
         names: String,
     },
+    /// A policy could not be built.
+    #[error(transparent)]
+    Policy(#[from] onsen_policy_build::BuildError),
     /// A lab could not be run.
     #[error(transparent)]
     Lab(#[from] onsen_harness::HarnessError),

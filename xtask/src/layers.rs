@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 22] = [
+const RULES: [Rule; 27] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -42,6 +42,11 @@ const RULES: [Rule; 22] = [
         package: "onsen-rpc",
         ours: &[],
         never: &["onsen-core", "wasmtime", AWS],
+    },
+    Rule {
+        package: "onsen-policy-build",
+        ours: &[],
+        never: &["wasmtime", "tokio", AWS],
     },
     Rule {
         package: "onsen-policy-runner",
@@ -65,6 +70,26 @@ const RULES: [Rule; 22] = [
     },
     Rule {
         package: "onsen-policy-prefix-frugal",
+        ours: &["onsen-policy-sdk"],
+        never: &["onsen-core", "wasmtime", "tokio", AWS],
+    },
+    Rule {
+        package: "onsen-policy-burst-ready",
+        ours: &["onsen-policy-sdk"],
+        never: &["onsen-core", "wasmtime", "tokio", AWS],
+    },
+    Rule {
+        package: "onsen-policy-gpu-few-pods",
+        ours: &["onsen-policy-sdk"],
+        never: &["onsen-core", "wasmtime", "tokio", AWS],
+    },
+    Rule {
+        package: "onsen-policy-office-hours",
+        ours: &["onsen-policy-sdk"],
+        never: &["onsen-core", "wasmtime", "tokio", AWS],
+    },
+    Rule {
+        package: "onsen-policy-scarce-subnet",
         ours: &["onsen-policy-sdk"],
         never: &["onsen-core", "wasmtime", "tokio", AWS],
     },
@@ -97,7 +122,12 @@ const RULES: [Rule; 22] = [
     },
     Rule {
         package: "onsen-cli",
-        ours: &["onsen-sim", "onsen-core", "onsen-policy-runner"],
+        ours: &[
+            "onsen-sim",
+            "onsen-core",
+            "onsen-policy-build",
+            "onsen-policy-runner",
+        ],
         never: &["onsen-host", AWS],
     },
     Rule {
@@ -137,7 +167,7 @@ const RULES: [Rule; 22] = [
     },
     Rule {
         package: "xtask",
-        ours: &["onsen-harness", "onsen-hostile"],
+        ours: &["onsen-harness", "onsen-hostile", "onsen-policy-build"],
         never: &["tokio", "wasmtime", AWS],
     },
 ];

@@ -8,9 +8,11 @@
 mod bench;
 mod build;
 mod ci;
+mod contract;
 mod demo;
 mod docs;
 mod failure;
+mod languages;
 mod layers;
 mod licences;
 mod policies;
@@ -58,6 +60,8 @@ enum Task {
     Ci,
     /// Run only the fast gates of `ci`: format, layers, licences, purity
     Gates,
+    /// Write docs/policies/what-a-policy-sees.md from wit/policy.wit
+    Contract,
     /// Run the commands that README.md and docs/ show
     Docs,
 }
@@ -86,6 +90,7 @@ fn perform(task: Task) -> Result<(), Failure> {
         Task::Test => test::test(),
         Task::Ci => ci::ci(),
         Task::Gates => ci::gates(),
+        Task::Contract => contract::write(),
         Task::Docs => docs::run_all(),
     }
 }

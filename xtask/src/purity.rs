@@ -5,7 +5,7 @@
 //! for in the sources.
 
 use crate::failure::Failure;
-use crate::policies::{TARGET, find_toolchain};
+use crate::policies::find_toolchain;
 use crate::run::{cargo, root, run, target_folder};
 
 /// Folders and packages.
@@ -13,7 +13,7 @@ const PURE: [(&str, &str); 2] = [("core", "onsen-core"), ("wiring", "onsen-wirin
 
 /// Compiles them.
 pub(crate) fn check() -> Result<(), Failure> {
-    let mut command = cargo(&["check", "--locked", "--target", TARGET]);
+    let mut command = cargo(&["check", "--locked"]);
     for (folder, package) in PURE {
         let path = root().join(folder).join("src/lib.rs");
         let text = std::fs::read_to_string(&path)
@@ -30,6 +30,6 @@ pub(crate) fn check() -> Result<(), Failure> {
     command
         .arg("--target-dir")
         .arg(target_folder()?.join("purity"));
-    find_toolchain()?.apply(&mut command);
+    find_toolchain()?.apply(&mut command, root());
     run(&mut command)
 }

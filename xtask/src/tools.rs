@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::Failure;
+use crate::languages;
 use crate::run::{run, say};
 use crate::setup::{self, has, is_root};
 
@@ -39,6 +40,7 @@ const PATIENCE: &str = "1200";
 pub(crate) fn setup() -> Result<(), Failure> {
     setup::setup()?;
     install();
+    languages::install();
     Ok(())
 }
 
@@ -60,7 +62,8 @@ fn install() {
     }
 }
 
-fn folder() -> Option<PathBuf> {
+/// Where tools are kept; absent when neither variable is set.
+pub(crate) fn folder() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     set("ONSEN_TOOLS")
         .map(PathBuf::from)

@@ -150,7 +150,7 @@ fn why_dropped(word: &str) -> &'static str {
         "terminating" => "the node is shutting down",
         "empty" => "it says nothing",
         "too-many-actions" => "a decision may have 64 actions",
-        _ => "docs/policies.md lists the reasons",
+        _ => "docs/policies/why-was-my-action-dropped.md says more",
     }
 }
 

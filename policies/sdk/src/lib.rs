@@ -2,11 +2,30 @@
 //!
 //! In: the contract `wit/policy.wit`, as bindings. Out: a [`View`] that dresses up the snapshot,
 //! a [`Draft`] that collects a decision, settings with ranges, readings of EC2's outcomes, and
-//! [`testing`], a toy pool on which a policy can be run natively.
+//! [`testing`], a toy pool on which a policy can be run natively. [`steps`] has what most policies
+//! end up with: count, grow, shrink. With the feature `proptest`, `strategies` makes random pools.
 //!
 //! Must hold: nothing here links `std`, keeps state between two calls or panics on odd input.
 //! A policy implements [`Policy`] and says `onsen_policy_sdk::export_policy!(Type);`. The macro
 //! exports only on wasm32, so that plain `cargo test` runs the same code natively.
+//!
+//! ```
+//! use onsen_policy_sdk::steps::{Supply, settle};
+//! use onsen_policy_sdk::{Decision, Draft, Placement, Unit, View, testing::Pool};
+//!
+//! /// Two addresses are kept free; what was idle for a minute goes back.
+//! fn decide(view: &View<'_>) -> Decision {
+//!     let mut draft = Draft::default();
+//!     let wanted = Supply::of(view).wanted(2);
+//!     let verdict = settle(view, wanted, 60, &mut draft);
+//!     draft.finish(Placement::Pack, verdict.into())
+//! }
+//!
+//! let mut node = Pool::new(3, 9, Unit::Address);
+//! node.add_pod();
+//! node.rest(|view| Ok(decide(view)));
+//! assert_eq!((node.waiting, node.free()), (0, 2));
+//! ```
 #![no_std]
 #![cfg_attr(
     test,
@@ -18,6 +37,9 @@ mod draft;
 pub mod ipv6;
 pub mod outcomes;
 pub mod settings;
+pub mod steps;
+#[cfg(feature = "proptest")]
+pub mod strategies;
 pub mod testing;
 mod view;
 

@@ -119,7 +119,7 @@ fn properties(schema: &Value, names: &mut BTreeSet<String>) {
 
 #[test]
 fn the_document_for_people_names_every_field_and_every_fault() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/testing-policies.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policies/testing.md");
     let text = std::fs::read_to_string(path).unwrap();
     let mut names = BTreeSet::new();
     properties(&schema_for!(Document).to_value(), &mut names);
@@ -133,6 +133,6 @@ fn the_document_for_people_names_every_field_and_every_fault() {
         .collect();
     assert!(
         missing.is_empty(),
-        "docs/testing-policies.md does not name {missing:?}"
+        "docs/policies/testing.md does not name {missing:?}"
     );
 }

@@ -1,0 +1,3 @@
+module keep-n-free
+
+go 1.24
