@@ -95,6 +95,7 @@ impl PolicyError {
             Self::NotAComponent { .. } => "not-a-component",
             Self::TooLarge { .. } => "too-large",
             Self::WrongWorld { .. } => "wrong-world",
+            Self::WrongVersion { .. } => "wrong-version",
             Self::UnknownImport(_) => "unknown-import",
             Self::Compile(_) => "compile",
             Self::Cache { .. } => "cache",
