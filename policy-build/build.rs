@@ -35,7 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..");
     let mut table = String::from("static FILES: &[(&str, &str, &str)] = &[\n");
     for project in ["common", "rust", "go", "js", "python", "c"] {
-        add_folder(&mut table, project, &root.join("policies/examples").join(project))?;
+        add_folder(
+            &mut table,
+            project,
+            &root.join("policies/examples").join(project),
+        )?;
     }
     add_folder(&mut table, "sdk", &root.join("policies/sdk/src"))?;
     table.push_str("];\n");
@@ -75,7 +79,11 @@ fn add_folder(table: &mut String, group: &str, folder: &Path) -> Result<(), Box<
     files.sort();
     for path in files {
         let text = fs::read_to_string(folder.join(&path))?;
-        writeln!(table, "    ({group:?}, {:?}, {text:?}),", path.to_string_lossy())?;
+        writeln!(
+            table,
+            "    ({group:?}, {:?}, {text:?}),",
+            path.to_string_lossy()
+        )?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod cost;
 
 use std::path::Path;
 
-use onsen_policy_runner::{CONTRACT, Engine, Limits, Policy, SettingKind, SettingSpec};
+use onsen_policy_runner::{CONTRACT, Limits, Policy, SettingKind, SettingSpec};
 use serde_json::{Value, json};
 
 use crate::cache;
@@ -26,7 +26,7 @@ pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
         path: path.to_owned(),
         source,
     })?;
-    let engine = Engine::new(Limits::default(), cache::folder()).map_err(CliError::Engine)?;
+    let engine = cache::engine()?;
     let policy = engine.load(&wasm).map_err(refused)?;
     let problems = policy.configure(&[]).map_err(refused)?;
     if let Some(problem) = problems.first() {

@@ -8,10 +8,11 @@ use onsen_core::proposal::Placement;
 use onsen_core::snapshot::Snapshot;
 use onsen_policy_runner::documents::{self, DecisionDocument, SnapshotDocument};
 use onsen_policy_runner::reference::{Reference, ReferenceError};
-use onsen_policy_runner::{Decided, Engine, Limits, LogLevel, Metadata, Problem};
+use onsen_policy_runner::{Decided, LogLevel, Metadata, Problem};
 use onsen_sim::account::InstanceType;
 use serde::Serialize;
 
+use crate::cache;
 use crate::error::CliError;
 use crate::table::pairs;
 
@@ -76,7 +77,7 @@ struct Complaint<'a> {
 pub(crate) fn eval(arguments: &Arguments, as_json: bool) -> Result<String, CliError> {
     let snapshot = read(arguments)?;
     let reference: Reference = arguments.policy.parse()?;
-    let engine = Engine::new(Limits::default(), None).map_err(CliError::Engine)?;
+    let engine = cache::engine()?;
     let policy = reference.load(&engine)?;
     let problems =
         policy

@@ -75,7 +75,10 @@ pub(crate) fn build_here(arguments: &Build, as_json: bool) -> Result<String, Cli
     let path = build(&arguments.folder)?;
     let bytes = std::fs::metadata(&path).map_or(0, |facts| facts.len());
     if as_json {
-        return Ok(format!("{:#}\n", json!({"component": path, "bytes": bytes})));
+        return Ok(format!(
+            "{:#}\n",
+            json!({"component": path, "bytes": bytes})
+        ));
     }
     let shown = if arguments.folder.as_os_str() == "." {
         PathBuf::from(OUTPUT)

@@ -11,12 +11,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::Args;
 use onsen_core::cidr::Unit;
 use onsen_core::snapshot::{Setting, Snapshot};
+use onsen_policy_runner::Policy;
 use onsen_policy_runner::documents::{DecisionDocument, in_words};
 use onsen_policy_runner::recording::{self, Decider, Decision, Event, Recording};
 use onsen_policy_runner::reference::Reference;
-use onsen_policy_runner::{Engine, Limits, Policy};
 use serde::Serialize;
 
+use crate::cache;
 use crate::error::CliError;
 use crate::eval::setting;
 use crate::table::pairs;
@@ -96,7 +97,7 @@ pub(crate) fn replay(arguments: &Arguments, as_json: bool) -> Result<(String, u8
         return Ok((scenario(arguments, &recording)?, 0));
     }
     let reference: Reference = arguments.policy.as_deref().unwrap_or_default().parse()?;
-    let engine = Engine::new(Limits::default(), None).map_err(CliError::Engine)?;
+    let engine = cache::engine()?;
     let policy = reference.load(&engine)?;
     let report = compare(&recording, &policy, &arguments.set, &arguments.file)?;
     let differs = report.differ > 0 || (report.exact && report.differ_in_words > 0);

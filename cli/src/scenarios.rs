@@ -13,9 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use onsen_policy_runner::reference::Reference;
-use onsen_policy_runner::{Engine, Limits};
 use onsen_sim::scenario::{self, Deciders, Scenario, Verdict};
 
+use crate::cache;
 use crate::error::CliError;
 use report::{Report, Tried, Unreadable};
 
@@ -101,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<Report, CliError> {
 }
 
 fn deciders(policy: &str) -> Result<Deciders, CliError> {
-    let engine = Engine::new(Limits::default(), None).map_err(CliError::Engine)?;
+    let engine = cache::engine()?;
     let chosen = Arc::new(policy.parse::<Reference>()?.load(&engine)?);
     let default = Reference::BuiltIn(BUILT_IN.to_owned());
     let built_in = if chosen.metadata().name == BUILT_IN {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use onsen_core::snapshot::Setting;
+use onsen_policy_runner::Policy;
 use onsen_policy_runner::reference::{Reference, ReferenceError};
-use onsen_policy_runner::{Engine, Limits, Policy};
 use onsen_sim::account::{Cidr, InstanceType};
 use onsen_sim::report;
 use onsen_sim::simulate::{self, Arrival, Candidate, Demand, Run, Scene};
@@ -22,6 +22,7 @@ use onsen_sim::workload::Workload;
 use serde::Serialize;
 
 use crate::Format;
+use crate::cache;
 use crate::error::CliError;
 use candidates::Candidates;
 
@@ -125,7 +126,7 @@ struct SceneDocument<'a> {
 /// Runs them; what to print.
 pub(crate) fn simulate(arguments: &Arguments, format: Format) -> Result<String, CliError> {
     let scene = scene(arguments)?;
-    let engine = Engine::new(Limits::default(), None).map_err(CliError::Engine)?;
+    let engine = cache::engine()?;
     let built_in = Arc::new(BUILT_IN.parse::<Reference>()?.load(&engine)?);
     let mut known = BTreeMap::new();
     let mut runs = Vec::new();

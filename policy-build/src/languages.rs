@@ -109,7 +109,13 @@ pub(crate) fn go(folder: &Path, output: &Path) -> Result<(), BuildError> {
         .current_dir(folder)
         .env("GOOS", "wasip1")
         .env("GOARCH", "wasm")
-        .args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o"])
+        .args([
+            "build",
+            "-buildmode=c-shared",
+            "-trimpath",
+            "-ldflags=-s -w",
+            "-o",
+        ])
         .arg(absolute(&module)?)
         .arg("./onsen/internal/component"))?;
     embed_and_componentise(folder, &module, output)
@@ -120,12 +126,28 @@ pub(crate) fn js(folder: &Path, output: &Path) -> Result<(), BuildError> {
     let tool = if local.is_file() {
         local
     } else {
-        need("componentize-qjs", "run `npm install` in the project's folder (needs Node 18 or newer)")?
+        need(
+            "componentize-qjs",
+            "run `npm install` in the project's folder (needs Node 18 or newer)",
+        )?
     };
     run(Command::new(tool)
         .current_dir(folder)
-        .args(["--wit", "wit", "--world", "ipam-policy", "--stub-wasi", "--sync"])
-        .args(["--module-root", ".", "--js", "onsen/component.js", "--output"])
+        .args([
+            "--wit",
+            "wit",
+            "--world",
+            "ipam-policy",
+            "--stub-wasi",
+            "--sync",
+        ])
+        .args([
+            "--module-root",
+            ".",
+            "--js",
+            "onsen/component.js",
+            "--output",
+        ])
         .arg(absolute(output)?))
 }
 
@@ -141,7 +163,14 @@ pub(crate) fn python(folder: &Path, output: &Path) -> Result<(), BuildError> {
     };
     run(Command::new(tool)
         .current_dir(folder)
-        .args(["--quiet", "--wit-path", "wit", "--world", "ipam-policy", "componentize"])
+        .args([
+            "--quiet",
+            "--wit-path",
+            "wit",
+            "--world",
+            "ipam-policy",
+            "componentize",
+        ])
         .args(["--stub-wasi", "onsen.component", "--output"])
         .arg(absolute(output)?)
         // The order of sets must not differ from build to build.
@@ -153,10 +182,21 @@ pub(crate) fn c(folder: &Path, output: &Path) -> Result<(), BuildError> {
     let module = output.with_extension("core.wasm");
     run(Command::new(&clang)
         .current_dir(folder)
-        .args(["--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-Wextra"])
+        .args([
+            "--target=wasm32-wasi",
+            "-mexec-model=reactor",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+        ])
         .args(["-Wl,--strip-all", "-Wl,-z,stack-size=131072", "-o"])
         .arg(absolute(&module)?)
-        .args(["policy.c", "onsen/onsen.c", "onsen/component.c", "onsen/ipam_policy.c"]))?;
+        .args([
+            "policy.c",
+            "onsen/onsen.c",
+            "onsen/component.c",
+            "onsen/ipam_policy.c",
+        ]))?;
     embed_and_componentise(folder, &module, output)
 }
 
@@ -176,9 +216,10 @@ fn find_clang() -> Result<PathBuf, BuildError> {
         .filter(|_| library)
         .ok_or_else(|| BuildError::MissingTool {
             tool: "clang for wasm32-wasi".to_owned(),
-            how: "on Debian, `apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32`; \
+            how:
+                "on Debian, `apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32`; \
                   elsewhere unpack wasi-sdk and set WASI_SDK_PATH"
-                .to_owned(),
+                    .to_owned(),
         })
 }
 

@@ -43,7 +43,10 @@ impl Toolchain {
                 build_std: None,
             });
         }
-        for (chosen, rustc) in [(None, rustc), (Some(DEBIAN_RUSTC.into()), DEBIAN_RUSTC.into())] {
+        for (chosen, rustc) in [
+            (None, rustc),
+            (Some(DEBIAN_RUSTC.into()), DEBIAN_RUSTC.into()),
+        ] {
             if chosen.is_some() && !rustc.is_file() {
                 continue;
             }

@@ -26,7 +26,10 @@ pub fn create(folder: &Path, name: &str, language: Language) -> Result<(), Build
         return Err(BuildError::Occupied(folder.to_owned()));
     }
     let group = language.name();
-    for (_, path, text) in FILES.iter().filter(|file| [group, "common"].contains(&file.0)) {
+    for (_, path, text) in FILES
+        .iter()
+        .filter(|file| [group, "common"].contains(&file.0))
+    {
         let text = text
             .replace(TEMPLATE, name)
             .replace(&TEMPLATE.replace('-', "_"), &name.replace('-', "_"));

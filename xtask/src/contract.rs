@@ -146,9 +146,9 @@ fn signature(resolve: &Resolve, function: &Function) -> String {
         .iter()
         .map(|parameter| format!("{}: {}", parameter.name, spelled(resolve, &parameter.ty)))
         .collect();
-    let result = function
-        .result
-        .map_or(String::new(), |kind| format!(" -> {}", spelled(resolve, &kind)));
+    let result = function.result.map_or(String::new(), |kind| {
+        format!(" -> {}", spelled(resolve, &kind))
+    });
     format!("{}({}){result}", function.name, parameters.join(", "))
 }
 
@@ -156,7 +156,12 @@ fn fields(text: &mut String, resolve: &Resolve, record: &Record) {
     text.push_str("\n| field | type | |\n| --- | --- | --- |\n");
     for field in &record.fields {
         let kind = spelled(resolve, &field.ty);
-        let _ = writeln!(text, "| `{}` | `{kind}` | {} |", field.name, cell(&field.docs));
+        let _ = writeln!(
+            text,
+            "| `{}` | `{kind}` | {} |",
+            field.name,
+            cell(&field.docs)
+        );
     }
 }
 
@@ -192,14 +197,17 @@ fn named(resolve: &Resolve, id: TypeId) -> String {
     if let Some(name) = &kind.name {
         return name.clone();
     }
-    let optional = |kind: &Option<Type>| {
-        kind.map_or_else(|| "_".to_owned(), |kind| spelled(resolve, &kind))
-    };
+    let optional =
+        |kind: &Option<Type>| kind.map_or_else(|| "_".to_owned(), |kind| spelled(resolve, &kind));
     match &kind.kind {
         TypeDefKind::List(inner) => format!("list<{}>", spelled(resolve, inner)),
         TypeDefKind::Option(inner) => format!("option<{}>", spelled(resolve, inner)),
         TypeDefKind::Result(result) => {
-            format!("result<{}, {}>", optional(&result.ok), optional(&result.err))
+            format!(
+                "result<{}, {}>",
+                optional(&result.ok),
+                optional(&result.err)
+            )
         }
         other => other.as_str().to_owned(),
     }

@@ -25,9 +25,8 @@ pub(crate) fn install() {
     let steps: [(&str, fn(&Path) -> Result<(), Failure>); 3] =
         [("C", for_c), ("JavaScript", for_js), ("Python", for_python)];
     for (language, step) in steps {
-        let folder = tools::folder().ok_or_else(|| {
-            Failure::Missing("neither ONSEN_TOOLS nor HOME is set".to_owned())
-        });
+        let folder = tools::folder()
+            .ok_or_else(|| Failure::Missing("neither ONSEN_TOOLS nor HOME is set".to_owned()));
         if let Err(why) = folder.and_then(|folder| step(&folder)) {
             say(&format!(
                 "setup: policies in {language} will not be tried: {}",
@@ -90,8 +89,8 @@ fn need(program: &str) -> Result<(), Failure> {
 
 /// Whether what is installed was installed for this template.
 fn same(template: &Path, place: &Path) -> Result<bool, Failure> {
-    let wanted = std::fs::read(template)
-        .map_err(Failure::io(format!("read {}", template.display())))?;
+    let wanted =
+        std::fs::read(template).map_err(Failure::io(format!("read {}", template.display())))?;
     Ok(std::fs::read(place.join(name(template))).is_ok_and(|kept| kept == wanted))
 }
 

@@ -47,8 +47,7 @@ pub(crate) fn build(root: &Path) -> Result<(), Failure> {
             .join(TARGET)
             .join("policy")
             .join(format!("onsen_policy_{}.wasm", name.replace('-', "_")));
-        let bytes =
-            fs::read(&module).map_err(Failure::io(format!("read {}", module.display())))?;
+        let bytes = fs::read(&module).map_err(Failure::io(format!("read {}", module.display())))?;
         let component = componentise(&bytes).map_err(|why| {
             Failure::Unreadable(format!("{} makes no component: {why}", module.display()))
         })?;

@@ -1,9 +1,9 @@
 //! Replays of a node that is made here: three questions, answered by a real policy.
 
 use super::*;
-use onsen_policy_runner::builtin;
 use onsen_policy_runner::documents::{self, SnapshotDocument};
 use onsen_policy_runner::recording::{Add, Del, Header, Record, line, snapshot_digest};
+use onsen_policy_runner::{Engine, Limits, builtin};
 
 fn load(name: &str) -> Policy {
     let engine = Engine::new(Limits::default(), None).unwrap();

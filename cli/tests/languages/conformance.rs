@@ -16,7 +16,7 @@ const NOW: u64 = 1_800_000_000_000;
 fn policy(language: Language) -> Option<Policy> {
     let project = Project::of(language)?;
     let wasm = std::fs::read(project.component()).unwrap();
-    let engine = Engine::new(Limits::default(), Some(cache().join("compiled"))).unwrap();
+    let engine = Engine::new(Limits::default(), Some(cache().join("onsen/compiled"))).unwrap();
     Some(engine.load(&wasm).unwrap())
 }
 
@@ -71,7 +71,20 @@ fn c_decides_like_rust() {
 
 #[test]
 fn numbers_are_read_alike() {
-    let texts = ["", "0", "+7", "007", "1024", "1025", "4294967297", "-1", " 5", "5 ", "1e3", "many"];
+    let texts = [
+        "",
+        "0",
+        "+7",
+        "007",
+        "1024",
+        "1025",
+        "4294967297",
+        "-1",
+        " 5",
+        "5 ",
+        "1e3",
+        "many",
+    ];
     let settings = |text: &str| {
         vec![Setting {
             key: "KEEP_FREE".into(),
@@ -110,15 +123,25 @@ fn snapshot(document: &Value) -> Snapshot {
 /// A made-up node: every field that the policy reads takes every kind of value.
 fn document(seed: u64) -> Value {
     let mut dice = fastrand::Rng::with_seed(seed);
-    let kind = *dice.choice(&["m5.large", "c5.xlarge", "m5.4xlarge", "m5.24xlarge"]).unwrap();
+    let kind = *dice
+        .choice(&["m5.large", "c5.xlarge", "m5.4xlarge", "m5.24xlarge"])
+        .unwrap();
     let limits = InstanceType::find(kind).unwrap().limits();
-    let unit = if dice.u8(..3) == 0 { "prefix" } else { "address" };
+    let unit = if dice.u8(..3) == 0 {
+        "prefix"
+    } else {
+        "address"
+    };
     let most = limits.enis.min(5);
     let enis: Vec<Value> = (0..dice.u32(1..=most))
         .map(|place| eni(&mut dice, place, limits.slots_per_eni.min(20)))
         .collect();
-    let code = *dice.choice(&["", "", "RequestLimitExceeded", "InsufficientCidrBlocks"]).unwrap();
-    let operation = *dice.choice(&["grow", "attach-eni", "release", "detach-eni"]).unwrap();
+    let code = *dice
+        .choice(&["", "", "RequestLimitExceeded", "InsufficientCidrBlocks"])
+        .unwrap();
+    let operation = *dice
+        .choice(&["grow", "attach-eni", "release", "detach-eni"])
+        .unwrap();
     let outcomes: Vec<Value> = (0..dice.u8(..3))
         .map(|_| json!({"at": NOW - dice.u64(..90_000), "operation": operation, "code": code}))
         .collect();

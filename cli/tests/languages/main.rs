@@ -24,7 +24,10 @@ fn lives(language: Language) {
     project.run_unit_tests();
     let component = project.component();
     let checked = project.onsen(&["policy", "check", "build/policy.wasm"]);
-    assert!(checked.contains("keep-n-free") && checked.contains("KEEP_FREE"), "{checked}");
+    assert!(
+        checked.contains("keep-n-free") && checked.contains("KEEP_FREE"),
+        "{checked}"
+    );
     let reference = format!("file:{}", component.display());
     let told = project.onsen(&["policy", "test", "scenarios", "--policy", &reference]);
     assert!(told.contains("passed"), "{told}");
@@ -58,13 +61,19 @@ fn a_policy_in_c_lives() {
 #[test]
 fn a_missing_tool_is_named_with_the_way_to_get_it() {
     let parent = tempfile::tempdir().unwrap();
-    let told = project::onsen_without_tools(parent.path(), &["policy", "new", "calm-pool", "--lang", "js"]);
+    let told = project::onsen_without_tools(
+        parent.path(),
+        &["policy", "new", "calm-pool", "--lang", "js"],
+    );
     assert!(told.status.success(), "{told:?}");
     let folder = parent.path().join("calm-pool");
     let told = project::onsen_without_tools(&folder, &["policy", "build"]);
     let words = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(!told.status.success());
-    assert!(words.contains("componentize-qjs is missing: run `npm install`"), "{words}");
+    assert!(
+        words.contains("componentize-qjs is missing: run `npm install`"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -72,5 +81,8 @@ fn a_folder_without_a_project_is_told_what_makes_one() {
     let folder = tempfile::tempdir().unwrap();
     let told = project::onsen_without_tools(folder.path(), &["policy", "build"]);
     let words = String::from_utf8_lossy(&told.stderr).into_owned();
-    assert!(words.contains("is no policy project") && words.contains("policy new"), "{words}");
+    assert!(
+        words.contains("is no policy project") && words.contains("policy new"),
+        "{words}"
+    );
 }

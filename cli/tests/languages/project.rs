@@ -62,7 +62,9 @@ impl Project {
         let place = Language::ALL.iter().position(|it| *it == self.language);
         let lock = &ONE_AT_A_TIME[place.unwrap()];
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = cache().join("components").join(format!("{}.wasm", digest(&self.folder())));
+        let kept = cache()
+            .join("components")
+            .join(format!("{}.wasm", digest(&self.folder())));
         let output = self.folder().join(OUTPUT);
         if !kept.is_file() {
             self.onsen(&["policy", "build"]);
@@ -87,7 +89,10 @@ pub(crate) fn cache() -> PathBuf {
 /// Runs `onsen` where none of the languages' tools can be found.
 pub(crate) fn onsen_without_tools(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(ONSEN);
-    command.current_dir(folder).args(arguments).env("PATH", "/nonexistent");
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env("PATH", "/nonexistent");
     command.output().unwrap()
 }
 
@@ -106,6 +111,8 @@ fn environment(command: &mut Command) {
     command
         .env("PATH", std::env::join_paths(all).unwrap())
         .env("CARGO_TARGET_DIR", cache().join("target"))
+        // Compiled policies, and what the tools themselves keep.
+        .env("XDG_CACHE_HOME", cache())
         .env("GOFLAGS", "-mod=mod")
         .env("GOTOOLCHAIN", "local");
     // Flags of the tests' own build are not the project's.
@@ -153,7 +160,11 @@ fn digest(folder: &Path) -> String {
         hasher.update(fs::read(&file).unwrap());
     }
     hasher.update(onsen_policy_build::recipe());
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -9,9 +9,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::{
-    AttachEni, Draft, EniState, EniView, Role, SECOND, Unit, View, counted, outcomes,
-};
+use crate::{AttachEni, Draft, EniState, EniView, Role, SECOND, Unit, View, counted, outcomes};
 
 /// How long nothing is asked for after EC2 refused something.
 const RETRY: u64 = 30 * SECOND;
@@ -79,7 +77,9 @@ impl Supply {
     pub fn missing(&self, wanted: u64) -> u64 {
         let usable = self.free + self.coming;
         let for_waiting = self.waiting.min(wanted).saturating_sub(usable);
-        wanted.saturating_sub(usable + self.cooling).max(for_waiting)
+        wanted
+            .saturating_sub(usable + self.cooling)
+            .max(for_waiting)
     }
 
     /// Addresses that could go.

@@ -47,9 +47,10 @@ impl Policy for BurstReady {
         Metadata {
             name: "burst-ready".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            doc: "Remembers the largest number of pods that started within a minute, and keeps that \
+            doc:
+                "Remembers the largest number of pods that started within a minute, and keeps that \
                   many addresses free for the next time."
-                .into(),
+                    .into(),
             settings: [MIN_FREE.spec(), MAX_FREE.spec(), HOURS.spec()].into(),
         }
     }
@@ -105,7 +106,10 @@ pub fn decide(view: &View<'_>) -> Decision {
     if node.terminating {
         return draft.finish(Placement::Pack, "The node is shutting down.".into());
     }
-    let (min, max) = (MIN_FREE.read(view.settings()), MAX_FREE.read(view.settings()));
+    let (min, max) = (
+        MIN_FREE.read(view.settings()),
+        MAX_FREE.read(view.settings()),
+    );
     let keep = if node.schedulable {
         burst.pods.max(min).min(max)
     } else {

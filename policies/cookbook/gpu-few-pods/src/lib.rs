@@ -33,8 +33,9 @@ impl Policy for GpuFewPods {
         Metadata {
             name: "gpu-few-pods".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            doc: "Takes a fixed number of addresses once, spreads pods over ENIs, never gives back."
-                .into(),
+            doc:
+                "Takes a fixed number of addresses once, spreads pods over ENIs, never gives back."
+                    .into(),
             settings: [PODS.spec()].into(),
         }
     }

@@ -60,7 +60,13 @@ impl Policy for OfficeHours {
             name: "office-hours".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             doc: "Warm before the office opens, small after it has closed.".into(),
-            settings: [OPENS.spec(), CLOSES.spec(), DAY_FREE.spec(), NIGHT_FREE.spec()].into(),
+            settings: [
+                OPENS.spec(),
+                CLOSES.spec(),
+                DAY_FREE.spec(),
+                NIGHT_FREE.spec(),
+            ]
+            .into(),
         }
     }
 
@@ -82,7 +88,10 @@ fn office(view: &View<'_>) -> (bool, u64) {
     // 1970-01-01 was a Thursday, day 3 of a week that starts on Monday.
     let weekday = (local / DAY + 3) % 7;
     let open = weekday < 5 && (start..end).contains(&of_day);
-    let next = [start, end, DAY].into_iter().filter(|at| *at > of_day).min();
+    let next = [start, end, DAY]
+        .into_iter()
+        .filter(|at| *at > of_day)
+        .min();
     (open, next.unwrap_or(DAY) - of_day)
 }
 

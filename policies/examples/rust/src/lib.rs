@@ -33,8 +33,9 @@ impl Policy for KeepNFree {
         Metadata {
             name: "keep-n-free".into(),
             version: "0.1.0".into(),
-            doc: "Keeps N addresses free, covers waiting pods in one step, gives back what is idle."
-                .into(),
+            doc:
+                "Keeps N addresses free, covers waiting pods in one step, gives back what is idle."
+                    .into(),
             settings: [KEEP_FREE.spec(), IDLE_SECONDS.spec()].into(),
         }
     }
