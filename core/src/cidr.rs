@@ -47,6 +47,12 @@ impl Cidr {
         }
     }
 
+    /// The block at this number, as a snapshot names it; what does not fit becomes one address.
+    pub(crate) fn of_number(number: u128, length: u8, v4: bool) -> Self {
+        let base = from_number(number, v4);
+        Self::new(base, length).unwrap_or_else(|| Self::single(base))
+    }
+
     /// Reads `10.0.0.16/28` or a bare address.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once('/') {

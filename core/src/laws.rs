@@ -5,10 +5,11 @@
 //! inside the node, so tests and simulations of any kind can put it beside a node.
 //!
 //! Laws: P1 one holder · P2 only what EC2 confirmed, on a ready link · P3 not before the cooldown
-//! ends · P4 same key, same address · D1 durable before the reply · N1 and N2 no EC2 call but by
-//! `check` (seen here as E1 and E2 whatever the policy proposes) · N3 each failed question is
-//! followed by another decider or a report · E1 limits · E2 nothing in use is destroyed · E3 after
-//! *unknown* a look comes before the next change.
+//! ends · P4 same key, same address · D1 durable before the reply · N1 nothing is made, grown or
+//! released that the newest answer did not ask for · N2 the pool as it stands when that answer comes
+//! (seen here as E1 and E2 whatever it proposes) · N3 a question that fails is put to the other
+//! decider at once, and told · E1 limits · E2 nothing in use is destroyed · E3 after *unknown* a look
+//! comes before the next change · E4 what is destroyed was confirmed by EC2 lately.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -18,10 +19,11 @@ use core::net::IpAddr;
 
 use crate::cidr::Cidr;
 use crate::config::{Config, StartFacts};
-use crate::effect::{Allocation, Ec2Request, Effect, NoAddress, Reply, Saved};
+use crate::effect::{Allocation, Decider, Ec2Request, Effect, NoAddress, Reply, Saved};
 use crate::event::{Ec2Gave, Ec2Outcome, EniFacts, Event, Observation};
 use crate::ids::{EniId, IntentId, RequestId, SandboxKey};
-use crate::snapshot::Role;
+use crate::proposal::{Proposal, Request};
+use crate::snapshot::{Role, Snapshot};
 use crate::time::Millis;
 
 /// A request that has not been answered.
@@ -53,6 +55,33 @@ struct Book {
     changed_at: Millis,
     /// A read asked for this much later than that is the truth.
     window: Millis,
+    /// When EC2 last said that the node has it.
+    confirmed_at: Millis,
+    /// The same for each block of it.
+    blocks_confirmed: BTreeMap<Cidr, Millis>,
+    /// It has been let go: what follows from that needs no further look.
+    let_go: bool,
+}
+
+impl Book {
+    /// EC2 says at this time that the node has it, with these blocks.
+    fn confirm<'a>(&mut self, blocks: impl IntoIterator<Item = &'a Cidr>, at: Millis) {
+        self.confirmed_at = self.confirmed_at.max(at);
+        for cidr in blocks {
+            let known = self.blocks_confirmed.entry(*cidr).or_default();
+            *known = at.max(*known);
+        }
+    }
+}
+
+/// The question under way.
+#[derive(Clone, Debug)]
+struct Question {
+    id: u64,
+    decider: Decider,
+    /// ENIs by place, blocks by place, subnets by place.
+    enis: Vec<EniId>,
+    blocks: Vec<Cidr>,
 }
 
 /// See the module. After a broken law it reports the same one for ever.
@@ -77,6 +106,14 @@ pub struct Auditor {
     /// The newest image of the pool that left for the disk, durable or not.
     newest: Saved,
     look_asked_at: Millis,
+    fresh_view: Millis,
+    question: Option<Question>,
+    /// What the newest answer asked for and was not done yet.
+    wanted: Vec<Ec2Request>,
+    /// A question failed: the built-in default must be asked before anything else happens.
+    owes_question: bool,
+    /// A question failed: people must be told.
+    owes_report: bool,
 }
 
 impl Auditor {
@@ -107,6 +144,11 @@ impl Auditor {
             durable: facts.saved.clone(),
             newest: facts.saved.clone(),
             look_asked_at: now,
+            fresh_view: config.times.fresh_view,
+            question: None,
+            wanted: Vec::new(),
+            owes_question: false,
+            owes_report: false,
         };
         // What is on the disk is held, whether its reply left before the crash or not.
         for allocation in &facts.saved.allocations {
@@ -117,7 +159,9 @@ impl Auditor {
         if let Some(before) = before {
             auditor.released_at = before.released_at;
             for (key, address) in before.given {
-                if auditor.given.get(&key) == Some(&address) {
+                // After a lost checkpoint it is held under another name.
+                let mut held = facts.saved.allocations.iter();
+                if held.any(|allocation| allocation.address == address) {
                     continue;
                 }
                 let released = before.open.values().find_map(|open| match open {
@@ -173,9 +217,13 @@ impl Auditor {
             // It may be the one whose creation has not been answered; that counts already.
             let counted = facts.attachment.is_none() && !self.creating.is_empty();
             if stale.contains(id) || (counted && !self.books.contains_key(id)) {
+                if let Some(book) = self.books.get_mut(id) {
+                    book.confirm(&facts.blocks, look);
+                }
                 continue;
             }
             let book = self.books.entry(id.clone()).or_default();
+            book.confirm(&facts.blocks, look);
             book.ready |= facts.role == Role::Primary;
             let Book { blocks, gone, .. } = book;
             let stale = |cidr: &Cidr| gone.get(cidr).is_some_and(|at| look < at + self.settle);
@@ -228,13 +276,99 @@ impl Auditor {
                 self.doubtful_creates = 0;
                 self.learn(observation);
             }
-            Event::Proposed { .. }
-            | Event::LookFailed(_)
+            Event::Proposed { decision, answer } => self.answered(*decision, answer),
+            Event::LookFailed(_)
             | Event::PolicyChanged { .. }
             | Event::NodeChanged { .. }
             | Event::Tick => {}
         }
         Ok(())
+    }
+
+    /// The decider answered, or failed to.
+    fn answered(&mut self, decision: u64, answer: &Result<Proposal, String>) {
+        let Some(question) = self.question.take_if(|it| it.id == decision) else {
+            return;
+        };
+        self.owes_report = answer.is_err();
+        self.owes_question = answer.is_err() && question.decider == Decider::Chosen;
+        let Ok(proposal) = answer else {
+            return;
+        };
+        let named = |action: &crate::proposal::Action| {
+            let eni = |place: u32| question.enis.get(place as usize).cloned();
+            Some(match &action.request {
+                Request::AttachEni { unit, blocks, .. } => Ec2Request::CreateEni {
+                    subnet: crate::ids::SubnetId::default(),
+                    unit: *unit,
+                    blocks: *blocks,
+                },
+                Request::Grow {
+                    eni: place,
+                    unit,
+                    count,
+                } => Ec2Request::Assign {
+                    eni: eni(*place)?,
+                    unit: *unit,
+                    count: *count,
+                },
+                Request::Release { eni: place, blocks } => {
+                    let blocks = blocks.iter();
+                    let blocks = blocks.filter_map(|it| question.blocks.get(*it as usize));
+                    Ec2Request::Unassign {
+                        eni: eni(*place)?,
+                        blocks: blocks.copied().collect(),
+                    }
+                }
+                Request::DetachEni { .. } => return None,
+            })
+        };
+        self.wanted = proposal.actions.iter().filter_map(named).collect();
+    }
+
+    /// N1: takes what was asked for off the list of wishes, or says that nobody asked.
+    fn asked_for(&mut self, request: &Ec2Request) -> Result<(), String> {
+        let covers = |wish: &Ec2Request| match (wish, request) {
+            (
+                Ec2Request::CreateEni { unit, blocks, .. },
+                Ec2Request::CreateEni {
+                    unit: sent,
+                    blocks: count,
+                    ..
+                },
+            ) => unit == sent && count <= blocks,
+            (
+                Ec2Request::Assign { eni, unit, count },
+                Ec2Request::Assign {
+                    eni: on,
+                    unit: sent,
+                    count: fewer,
+                },
+            ) => eni == on && unit == sent && fewer <= count,
+            (
+                Ec2Request::Unassign { eni, blocks },
+                Ec2Request::Unassign {
+                    eni: on,
+                    blocks: sent,
+                },
+            ) => eni == on && sent.iter().all(|cidr| blocks.contains(cidr)),
+            _ => false,
+        };
+        // Attaching, flagging, detaching and deleting follow from what was decided before.
+        let needs_a_wish = matches!(
+            request,
+            Ec2Request::CreateEni { .. } | Ec2Request::Assign { .. } | Ec2Request::Unassign { .. }
+        );
+        if !needs_a_wish {
+            return Ok(());
+        }
+        match self.wanted.iter().position(covers) {
+            Some(place) => {
+                self.wanted.remove(place);
+                Ok(())
+            }
+            None => Err(format!("N1: nobody asked for {request:?}")),
+        }
     }
 
     fn finished(&mut self, intent: IntentId, outcome: &Ec2Outcome, now: Millis) {
@@ -247,6 +381,7 @@ impl Auditor {
                 Ec2Outcome::Done(Ec2Gave::Eni(facts)) => {
                     let book = self.books.entry(facts.id.clone()).or_default();
                     book.blocks.clone_from(&facts.blocks);
+                    book.confirm(&facts.blocks, now);
                     (book.changed_at, book.window) = (now, self.consistency);
                 }
                 Ec2Outcome::Refused { .. } => {}
@@ -275,6 +410,12 @@ impl Auditor {
             (Ec2Request::Assign { .. }, Ec2Outcome::Done(Ec2Gave::Blocks(blocks))) => {
                 book.growing = 0;
                 book.blocks.extend(blocks.iter().copied());
+                book.confirm(blocks, now);
+            }
+            (Ec2Request::AttachEni { .. }, Ec2Outcome::Done(_)) => book.confirm([], now),
+            (Ec2Request::Assign { .. }, Ec2Outcome::Refused { .. }) => {
+                book.growing = 0;
+                book.confirm([], now);
             }
             (Ec2Request::Assign { .. }, _) => book.growing = 0,
             (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Done(_)) => {
@@ -296,6 +437,7 @@ impl Auditor {
     /// To be called with the effects of that event.
     pub fn effects(&mut self, effects: &[Effect], now: Millis) -> Result<(), String> {
         for effect in effects {
+            self.pays(effect)?;
             match effect {
                 Effect::Reply { request, reply } => self.reply(*request, reply, now)?,
                 Effect::Checkpoint {
@@ -315,11 +457,52 @@ impl Auditor {
                     }
                 }
                 Effect::Look => self.look_asked_at = now,
-                Effect::AskPolicy { .. }
-                | Effect::ConfigureEni(_)
-                | Effect::Report(_)
-                | Effect::Decided(_) => {}
+                Effect::AskPolicy { decider, snapshot } => self.asks(*decider, snapshot),
+                Effect::ConfigureEni(_) | Effect::Report(_) | Effect::Decided(_) => {}
             }
+        }
+        Ok(())
+    }
+
+    fn asks(&mut self, decider: Decider, snapshot: &Snapshot) {
+        let blocks = &snapshot.blocks;
+        let high = |place: usize| blocks.base_high.get(place).copied().unwrap_or(0);
+        let numbers = blocks.base.iter().zip(&blocks.length).enumerate();
+        let cidrs = numbers.map(|(place, (base, length))| {
+            let number = u128::from(high(place)) << 64 | u128::from(*base);
+            Cidr::of_number(number, *length, blocks.base_high.is_empty())
+        });
+        self.question = Some(Question {
+            id: snapshot.decision_id,
+            decider,
+            enis: snapshot.enis.iter().map(|it| EniId::new(&*it.id)).collect(),
+            blocks: cidrs.collect(),
+        });
+    }
+
+    /// N3: after a failed question comes a report, then the question to the other decider.
+    fn pays(&mut self, effect: &Effect) -> Result<(), String> {
+        match effect {
+            Effect::Report(report) if report.code == "policy-failed" => self.owes_report = false,
+            Effect::AskPolicy { decider, .. } => {
+                if self.owes_question && *decider != Decider::BuiltIn {
+                    return Err("N3: a policy failed and is asked again at once".into());
+                }
+                self.owes_question = false;
+            }
+            Effect::Decided(_) | Effect::Checkpoint { .. } | Effect::Ec2 { .. }
+                if self.owes_report || self.owes_question =>
+            {
+                return Err(format!("N3: a policy failed, and {effect:?} follows"));
+            }
+            Effect::Decided(_)
+            | Effect::Checkpoint { .. }
+            | Effect::Ec2 { .. }
+            | Effect::Report(_)
+            | Effect::Reply { .. }
+            | Effect::ConfigureEni(_)
+            | Effect::ForgetEni(_)
+            | Effect::Look => {}
         }
         Ok(())
     }
@@ -437,6 +620,7 @@ impl Auditor {
         if self.calls.insert(intent, request.clone()).is_some() {
             return Err(format!("intent {intent} is used twice"));
         }
+        self.asked_for(request)?;
         if let Ec2Request::CreateEni { blocks, .. } = request {
             self.creating.insert(intent, *blocks);
             let enis = self.books.len() as u32 + self.creating.len() as u32 + self.doubtful_creates;
@@ -470,6 +654,25 @@ impl Auditor {
         }
         book.leaving.clear();
         book.unsure = false;
+        let fresh = |at: Millis| now <= at + self.fresh_view;
+        let stale = match request {
+            Ec2Request::Unassign { blocks, .. } => {
+                let confirmed = |cidr| book.blocks_confirmed.get(cidr).copied().unwrap_or(0);
+                !fresh(book.confirmed_at) || !blocks.iter().all(|cidr| fresh(confirmed(cidr)))
+            }
+            Ec2Request::DetachEni { .. } => !book.let_go && !fresh(book.confirmed_at),
+            Ec2Request::CreateEni { .. }
+            | Ec2Request::AttachEni { .. }
+            | Ec2Request::SetDeleteOnTermination { .. }
+            | Ec2Request::DeleteEni { .. }
+            | Ec2Request::Assign { .. } => false,
+        };
+        if stale {
+            return Err(format!(
+                "E4: EC2 has not confirmed lately what {request:?} destroys"
+            ));
+        }
+        book.let_go |= matches!(request, Ec2Request::DetachEni { .. });
         match request {
             Ec2Request::Assign { count, .. } => {
                 book.growing += count;

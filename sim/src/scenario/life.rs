@@ -93,7 +93,7 @@ fn begin<'a>(document: &'a Document, deciders: &Deciders) -> Result<Life<'a>, St
             max_pods: node.max_pods,
             cordoned: node.cordoned,
             settings: texts(settings),
-            policy: Arc::clone(&deciders.chosen),
+            policy: Arc::clone(&deciders.chosen).into(),
             pool: pool
                 .iter()
                 .map(|eni| PoolEni {

@@ -161,7 +161,7 @@ pub fn run(
         max_pods: scene.max_pods,
         cordoned: false,
         settings: candidate.settings.clone(),
-        policy: Arc::clone(&candidate.policy),
+        policy: Arc::clone(&candidate.policy).into(),
         pool: Vec::new(),
     });
     let setup = WorldSetup {

@@ -7,31 +7,32 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use onsen_core::answer::{self, Described, TAG_INSTANCE, TAG_NO_MANAGE};
 use onsen_core::cidr::{self, Unit};
 use onsen_core::effect::Ec2Request;
 use onsen_core::event::{Attachment, Ec2Gave, Ec2Outcome, EniFacts, Observation, SubnetFacts};
 use onsen_core::ids::{AttachmentId, EniId, IntentId, Mac, SubnetId};
-use onsen_core::snapshot::Role;
 
 use crate::account::{
-    Account, Answer, ApiError, AttachmentStatus, Cidr, CreateEni, Describe, Eni, EniChange, Reply,
-    Request, SubnetView, Wanted,
+    Account, Answer, AttachmentStatus, Cidr, CreateEni, Describe, Eni, EniChange, Reply, Request,
+    SubnetView, Wanted,
 };
 
-/// Tag of ENIs that a node has made: the id of its instance.
-const TAG_INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
-/// An ENI with this tag and the word `true` is left alone.
-const TAG_NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
 /// The daemon gives up on a reply after this long.
 pub(super) const PATIENCE_MS: u64 = 10_000;
 
-/// Whose ENIs they are.
+/// Whose ENIs they are, and what new ones are made with.
 #[derive(Clone, Debug)]
 pub(super) struct Owner {
-    pub(super) instance: String,
-    pub(super) primary: String,
+    pub(super) own: answer::Owner,
     pub(super) subnet: String,
     pub(super) groups: Vec<String>,
+}
+
+impl Owner {
+    pub(super) fn instance(&self) -> &String {
+        &self.own.instance
+    }
 }
 
 /// A new ENI as the daemon makes it.
@@ -44,9 +45,9 @@ pub(super) fn create(
 ) -> Request {
     Request::CreateNetworkInterface(CreateEni {
         subnet_id: subnet.map_or_else(|| owner.subnet.clone(), ToString::to_string),
-        description: format!("aws-K8S-{}", owner.instance),
+        description: format!("aws-K8S-{}", owner.instance()),
         groups: owner.groups.clone(),
-        tags: vec![(TAG_INSTANCE.to_owned(), owner.instance.clone())],
+        tags: vec![(TAG_INSTANCE.to_owned(), owner.instance().clone())],
         client_token,
         primary: None,
         wanted: wanted(unit, blocks),
@@ -87,7 +88,7 @@ pub(super) fn request(owner: &Owner, life: u64, intent: IntentId, of: &Ec2Reques
             unit,
             blocks,
         } => {
-            let token = format!("{} {life} {intent}", owner.instance);
+            let token = format!("{} {life} {intent}", owner.instance());
             create(owner, Some(subnet), *unit, *blocks, Some(token))
         }
         Ec2Request::AttachEni {
@@ -96,7 +97,7 @@ pub(super) fn request(owner: &Owner, life: u64, intent: IntentId, of: &Ec2Reques
             card,
         } => Request::AttachNetworkInterface {
             eni_id: eni.to_string(),
-            instance_id: owner.instance.clone(),
+            instance_id: owner.instance().clone(),
             device_index: *device_index,
             network_card: *card,
         },
@@ -142,24 +143,15 @@ pub(super) fn outcome(owner: &Owner, answer: Answer) -> (u64, Ec2Outcome) {
     }
     let outcome = match answer.result {
         _ if answer.lost => unknown("the connection broke"),
-        Ok(reply) => Ec2Outcome::Done(gave(owner, reply)),
-        Err(error) if leaves_a_doubt(&error) => unknown(&error.to_string()),
-        Err(error) => Ec2Outcome::Refused {
-            code: error.code.to_owned(),
-            message: error.message,
-        },
+        Ok(reply) => gave(owner, reply).map_or_else(|lack| unknown(&lack), Ec2Outcome::Done),
+        Err(error) => answer::error(error.status, Some(error.code), &error.message),
     };
     (answer.latency_ms, outcome)
 }
 
-/// Whether EC2 may have done it all the same.
-pub(super) fn leaves_a_doubt(error: &ApiError) -> bool {
-    error.status >= 500 && error.code != "RequestLimitExceeded"
-}
-
-fn gave(owner: &Owner, reply: Reply) -> Ec2Gave {
-    match reply {
-        Reply::Created { eni, .. } => Ec2Gave::Eni(Box::new(facts(owner, &eni))),
+fn gave(owner: &Owner, reply: Reply) -> Result<Ec2Gave, String> {
+    Ok(match reply {
+        Reply::Created { eni, .. } => Ec2Gave::Eni(Box::new(facts(owner, &eni)?)),
         Reply::Attached { attachment_id, .. } => {
             Ec2Gave::Attachment(AttachmentId::new(attachment_id))
         }
@@ -176,7 +168,7 @@ fn gave(owner: &Owner, reply: Reply) -> Ec2Gave {
         | Reply::Instances(_)
         | Reply::InstanceTypes(_)
         | Reply::Subnets(_) => Ec2Gave::Nothing,
-    }
+    })
 }
 
 /// The account's blocks are aligned, so that the core takes each.
@@ -186,26 +178,16 @@ fn block(of: Cidr) -> cidr::Cidr {
 }
 
 /// What an ENI is to the core.
-pub(super) fn facts(owner: &Owner, eni: &Eni) -> EniFacts {
-    let ours = eni.tags.get(TAG_INSTANCE) == Some(&owner.instance);
-    let primary = eni.id == owner.primary;
-    let managed = eni
-        .tags
-        .get(TAG_NO_MANAGE)
-        .is_none_or(|word| word != "true");
-    EniFacts {
+pub(super) fn facts(owner: &Owner, eni: &Eni) -> Result<EniFacts, String> {
+    let tag = |key: &str| eni.tags.get(key).map(String::as_str);
+    owner.own.facts(Described {
         id: EniId::new(&*eni.id),
-        mac: Mac::parse(&eni.mac).unwrap_or_default(),
-        subnet: SubnetId::new(&*eni.subnet_id),
-        role: if primary {
-            Role::Primary
-        } else {
-            Role::Secondary
-        },
-        managed: primary || managed,
-        ours,
-        excluded: false,
-        primary: eni.primary.into(),
+        kind: None,
+        made_by: tag(TAG_INSTANCE),
+        no_manage: tag(TAG_NO_MANAGE),
+        mac: Mac::parse(&eni.mac),
+        subnet: Some(&eni.subnet_id),
+        primary: Some(eni.primary.into()),
         blocks: blocks(eni),
         attachment: eni.attachment.as_ref().map(|it| Attachment {
             id: AttachmentId::new(&*it.id),
@@ -214,7 +196,7 @@ pub(super) fn facts(owner: &Owner, eni: &Eni) -> EniFacts {
             detaching: it.status == AttachmentStatus::Detaching,
             delete_on_termination: it.delete_on_termination,
         }),
-    }
+    })
 }
 
 fn blocks(eni: &Eni) -> BTreeSet<cidr::Cidr> {
@@ -237,8 +219,9 @@ fn subnet_facts(of: &SubnetView) -> SubnetFacts {
 /// The account's own truth about a node, sorted as the core sorts it: what a daemon would know that
 /// starts when nothing has changed for long.
 pub(super) fn everything(account: &Account, owner: &Owner) -> Observation {
-    let attached = account.enis().filter(|it| it.is_on(&owner.instance));
-    let mut attached: Vec<_> = attached.map(|it| facts(owner, it)).collect();
+    let attached = account.enis().filter(|it| it.is_on(owner.instance()));
+    // The account's ENIs lack nothing.
+    let mut attached: Vec<_> = attached.filter_map(|it| facts(owner, it).ok()).collect();
     attached.sort_by_key(|it| it.attachment.as_ref().map(|it| (it.card, it.device_index)));
     Observation {
         attached,
@@ -252,6 +235,7 @@ pub(super) fn everything(account: &Account, owner: &Owner) -> Observation {
 pub(super) struct Look {
     stage: Stage,
     attempts: u32,
+    next_token: Option<String>,
     found: Observation,
 }
 
@@ -273,6 +257,8 @@ pub(super) enum Looked {
     Failed(u64, String),
 }
 
+/// ENIs asked for at once.
+const PAGE: usize = 1_000;
 /// The client of reads tries so often.
 const ATTEMPTS: u32 = 3;
 const BACKOFF_MS: u64 = 500;
@@ -280,18 +266,20 @@ const BACKOFF_MS: u64 = 500;
 impl Look {
     pub(super) fn request(&self, owner: &Owner) -> Request {
         let filter = |name: &str, value: &str| (name.to_owned(), vec![value.to_owned()]);
+        let listing = |filters: Vec<(String, Vec<String>)>| {
+            Request::DescribeNetworkInterfaces(Describe {
+                filters,
+                max_results: Some(PAGE),
+                next_token: self.next_token.clone(),
+                ..Describe::default()
+            })
+        };
         match self.stage {
-            Stage::Attached => Request::DescribeNetworkInterfaces(Describe {
-                filters: vec![filter("attachment.instance-id", &owner.instance)],
-                ..Describe::default()
-            }),
-            Stage::Detached => Request::DescribeNetworkInterfaces(Describe {
-                filters: vec![
-                    filter(&format!("tag:{TAG_INSTANCE}"), &owner.instance),
-                    filter("status", "available"),
-                ],
-                ..Describe::default()
-            }),
+            Stage::Attached => listing(vec![filter("attachment.instance-id", owner.instance())]),
+            Stage::Detached => listing(vec![
+                filter(&format!("tag:{TAG_INSTANCE}"), owner.instance()),
+                filter("status", "available"),
+            ]),
             Stage::Subnets => Request::DescribeSubnets(Describe {
                 ids: vec![owner.subnet.clone()],
                 ..Describe::default()
@@ -308,16 +296,29 @@ impl Look {
             result => result.map_err(|error| error.to_string()),
         };
         match (result, self.stage) {
-            (Ok(Reply::Enis(page)), Stage::Attached) => {
-                self.found.attached = page.items.iter().map(|it| facts(owner, it)).collect();
-                if !page.items.iter().any(|it| it.id == owner.primary) {
-                    return Looked::Failed(after, "the primary ENI is not told of".to_owned());
+            (Ok(Reply::Enis(page)), stage) => {
+                let enis: Result<Vec<_>, _> =
+                    page.items.iter().map(|it| facts(owner, it)).collect();
+                let found = match stage {
+                    Stage::Attached => &mut self.found.attached,
+                    Stage::Detached | Stage::Subnets => &mut self.found.detached,
+                };
+                match enis {
+                    Ok(enis) => found.extend(enis),
+                    Err(lack) => return Looked::Failed(after, lack),
                 }
-                self.goes_on(Stage::Detached, after)
-            }
-            (Ok(Reply::Enis(page)), _) => {
-                self.found.detached = page.items.iter().map(|it| facts(owner, it)).collect();
-                self.goes_on(Stage::Subnets, after)
+                self.attempts = 0;
+                self.next_token = page.next_token;
+                if self.next_token.is_some() {
+                    return Looked::Goes(after);
+                }
+                if stage == Stage::Detached {
+                    return self.goes_on(Stage::Subnets, after);
+                }
+                match owner.own.check_view(&self.found.attached) {
+                    Ok(()) => self.goes_on(Stage::Detached, after),
+                    Err(why) => Looked::Failed(after, why),
+                }
             }
             (Ok(Reply::Subnets(page)), _) => {
                 self.found.subnets = page.items.iter().map(subnet_facts).collect();
@@ -336,7 +337,6 @@ impl Look {
 
     fn goes_on(&mut self, stage: Stage, after: u64) -> Looked {
         self.stage = stage;
-        self.attempts = 0;
         Looked::Goes(after)
     }
 }

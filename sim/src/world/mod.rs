@@ -10,31 +10,46 @@
 //! A node is **at rest** when no call is under way, no pod waits, no address cools, every ENI is
 //! ready, and for [`QUIET`] the policy has asked for nothing and EC2 was asked to change nothing.
 //!
+//! The daemon may die at each boundary between two effects, when the weather says so; its files, the
+//! account, links and sandboxes stay, and another one begins with them.
+//!
 //! What must hold: the same seed and the same calls give the same trace; nothing here reads a clock;
-//! the auditor of `onsen_core::laws` watches each event, and a broken law ends the world.
+//! the auditor of `onsen_core::laws` watches each event, one that knows everything watches what became
+//! of it, and a broken law ends the world.
 
+mod decides;
+mod disk;
 mod ec2;
+mod kubelet;
+mod marks;
 mod node;
 mod pods;
 mod record;
+mod restart;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod truth;
+mod weather;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use onsen_core::event::Event;
-use onsen_core::ids::EniId;
+use onsen_core::cidr::Cidr;
+use onsen_core::event::{Event, Observation};
+use onsen_core::ids::{EniId, RequestId};
 use onsen_core::time::{Millis, SECOND};
-use onsen_policy_runner::Policy;
 
 use crate::account::{Account, ConfigError, FabricEvent, Fault};
+use truth::Truth;
+use weather::Skies;
 
+pub use decides::{Decides, Dice, Native};
+pub use marks::Marks;
 pub use node::{Decided, SimNode};
 pub use pods::{Pod, PodState};
 pub use record::{CallMade, Ended, Record, Sample};
 pub use setup::{NodeSetup, PoolEni, WorldSetup};
+pub use weather::Weather;
 
 /// When virtual time starts: 2026-01-01T00:00:00Z.
 pub const START: Millis = 1_767_225_600_000;
@@ -94,9 +109,34 @@ enum Due {
     /// The next call of a look.
     Look { node: usize, life: u64 },
     /// An ENI's device has not appeared in time.
-    Late { node: usize, life: u64, eni: EniId },
+    Late {
+        node: usize,
+        life: u64,
+        eni: EniId,
+        number: u64,
+    },
+    /// A plugin hangs up.
+    HangUp {
+        node: usize,
+        life: u64,
+        request: RequestId,
+    },
+    /// A dead daemon's successor starts.
+    Start { node: usize, life: u64 },
+    /// It has seen EC2's view.
+    Begin {
+        node: usize,
+        life: u64,
+        observation: Box<Observation>,
+    },
     /// Kubelet tries a pod again.
     Retry { node: usize, pod: usize },
+    /// The runtime tries to delete a sandbox of a pod.
+    Delete {
+        node: usize,
+        pod: usize,
+        attempt: u32,
+    },
 }
 
 /// See the module.
@@ -105,11 +145,18 @@ pub struct World {
     now: Millis,
     account: Account,
     nodes: Vec<SimNode>,
-    built_in: Arc<Policy>,
+    built_in: Decides,
     /// By time, then in the order in which they were planned.
     queue: BTreeMap<(Millis, u64), Due>,
     planned: u64,
     broken: Option<WorldError>,
+    skies: Skies,
+    truth: Truth,
+    marks: Marks,
+    /// All that happened, in words, when asked for.
+    trace: Option<Vec<String>>,
+    /// Whether decisions, calls and samples are kept.
+    keeps_record: bool,
 }
 
 /// What performing effects needs besides the node itself.
@@ -118,7 +165,12 @@ struct Surroundings<'a> {
     place: usize,
     now: Millis,
     account: &'a mut Account,
-    built_in: &'a Policy,
+    built_in: &'a mut Decides,
+    skies: &'a mut Skies,
+    truth: &'a mut Truth,
+    marks: &'a mut Marks,
+    trace: &'a mut Option<Vec<String>>,
+    keeps_record: bool,
     plan: Vec<(Millis, Due)>,
 }
 
@@ -149,14 +201,120 @@ impl World {
         &self.account
     }
 
-    /// Something goes wrong at EC2 from now on.
-    pub fn inject(&mut self, fault: Fault) {
-        self.account.inject(self.now, fault);
+    /// Situations met so far.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
     }
 
-    /// All faults end.
+    /// Events that cores have handled so far, each checked.
+    pub fn steps(&self) -> u64 {
+        self.nodes.iter().map(|it| it.steps).sum()
+    }
+
+    /// Keeps from now on all that happens, in words.
+    pub fn keep_trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// All that happened since, in words.
+    pub fn trace(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
+    /// Forgets decisions, calls and samples from now on: a long run would keep too much.
+    pub fn keep_no_record(&mut self) {
+        self.keeps_record = false;
+    }
+
+    /// What goes wrong on the nodes from now on.
+    pub fn set_weather(&mut self, weather: Weather) {
+        self.skies.weather = weather;
+    }
+
+    /// Something goes wrong at EC2 from now on, or happens there behind the nodes' backs.
+    pub fn inject(&mut self, fault: Fault) {
+        let before: Vec<_> = (0..self.nodes.len()).map(|it| self.owned(it)).collect();
+        self.account.inject(self.now, fault);
+        for (node, before) in before.into_iter().enumerate() {
+            let after = self.owned(node);
+            let gone: Vec<Cidr> = before.difference(&after).copied().collect();
+            if !gone.is_empty() {
+                self.marks.hit("taken-behind-the-nodes-back");
+                self.truth.taken(node, &gone);
+            }
+        }
+    }
+
+    /// Blocks on a node's ENIs.
+    fn owned(&self, node: usize) -> std::collections::BTreeSet<Cidr> {
+        let owner = self.nodes.get(node).map(|it| &it.owner);
+        let enis = owner.map(|owner| ec2::everything(&self.account, owner).attached);
+        enis.into_iter()
+            .flatten()
+            .flat_map(|eni| eni.blocks)
+            .collect()
+    }
+
+    /// All faults at EC2 end.
     pub fn heal(&mut self) {
         self.account.clear_faults();
+    }
+
+    /// A node's daemon dies; another one starts by itself.
+    pub fn crash(&mut self, node: usize) -> Result<(), WorldError> {
+        self.with(node, |it, around| it.crash(around))
+    }
+
+    /// Another policy runs on a node from its next question on.
+    pub fn change_policy(&mut self, node: usize, policy: Decides) {
+        if let Some(it) = self.nodes.get_mut(node) {
+            it.policy = policy;
+        }
+    }
+
+    /// The runtime asks once more for what a running pod holds.
+    pub fn ask_again(&mut self, node: usize, pod: usize) -> Result<(), WorldError> {
+        self.with(node, |it, around| it.ask_again(pod, around))
+    }
+
+    /// The runtime deletes an earlier sandbox of a pod once more, long after it failed.
+    pub fn delete_again(
+        &mut self,
+        node: usize,
+        pod: usize,
+        attempt: u32,
+    ) -> Result<(), WorldError> {
+        self.with(node, |it, around| {
+            let current = it.pods.all.get(pod).map_or(0, |pod| pod.attempts);
+            if (1..current).contains(&attempt) {
+                it.delete(pod, attempt, false, around);
+            }
+        })
+    }
+
+    /// Whether the pools and the account agree, as they must at rest.
+    pub fn check_agreement(&self) -> Result<(), WorldError> {
+        for it in &self.nodes {
+            let pool = it.enis(self.now);
+            let agreed = self.truth.agrees(&it.name, &pool, &self.account, &it.owner);
+            agreed.map_err(|law| self.law(&it.name, law))?;
+        }
+        Ok(())
+    }
+
+    /// Live pods whose address was taken away behind their node's back.
+    pub fn stranded(&self) -> usize {
+        self.truth.stranded()
+    }
+
+    /// Says that a law is broken, found from outside.
+    pub fn law(&self, node: &str, law: String) -> WorldError {
+        WorldError::BrokenLaw {
+            seed: self.seed,
+            node: node.to_owned(),
+            after: self.now - START,
+            law,
+        }
     }
 
     /// A pod is scheduled to a node and asks for an address at once.
@@ -234,7 +392,7 @@ impl World {
     /// When something happens next.
     fn next(&self) -> Option<Millis> {
         let queued = self.queue.keys().next().map(|(at, _)| *at);
-        let wakes = self.nodes.iter().filter_map(|it| it.node.next_wake());
+        let wakes = self.nodes.iter().filter_map(SimNode::next_wake);
         let fabric = self.account.next_event_ms();
         let next = queued.into_iter().chain(wakes).chain(fabric).min()?;
         Some(next.max(self.now))
@@ -251,7 +409,7 @@ impl World {
             return self.happen(due);
         }
         for node in 0..self.nodes.len() {
-            let wake = self.nodes.get(node).and_then(|it| it.node.next_wake());
+            let wake = self.nodes.get(node).and_then(SimNode::next_wake);
             if wake.is_some_and(|wake| wake <= at) {
                 self.with(node, |it, around| it.happened(Event::Tick, around))?;
             }
@@ -270,11 +428,39 @@ impl World {
             Due::Look { node, life } if lives(self, node, life) => {
                 self.with(node, SimNode::look_on)
             }
-            Due::Late { node, life, eni } if lives(self, node, life) => {
-                self.with(node, |it, around| it.late(&eni, around))
+            Due::Late {
+                node,
+                life,
+                eni,
+                number,
+            } if lives(self, node, life) => {
+                self.with(node, |it, around| it.late(&eni, number, around))
+            }
+            Due::HangUp {
+                node,
+                life,
+                request,
+            } if lives(self, node, life) => {
+                self.with(node, |it, around| it.hang_up(request, around))
+            }
+            Due::Start { node, life } if lives(self, node, life) => self.with(node, SimNode::start),
+            Due::Begin {
+                node,
+                life,
+                observation,
+            } if lives(self, node, life) => {
+                self.with(node, |it, around| it.begin(*observation, around))
             }
             Due::Retry { node, pod } => self.with(node, |it, around| it.ask(pod, around)),
-            Due::Event { .. } | Due::Look { .. } | Due::Late { .. } => Ok(()),
+            Due::Delete { node, pod, attempt } => self.with(node, |it, around| {
+                it.delete(pod, attempt, false, around);
+            }),
+            Due::Event { .. }
+            | Due::Look { .. }
+            | Due::Late { .. }
+            | Due::HangUp { .. }
+            | Due::Start { .. }
+            | Due::Begin { .. } => Ok(()),
         }
     }
 
@@ -312,7 +498,12 @@ impl World {
             place: node,
             now: self.now,
             account: &mut self.account,
-            built_in: &self.built_in,
+            built_in: &mut self.built_in,
+            skies: &mut self.skies,
+            truth: &mut self.truth,
+            marks: &mut self.marks,
+            trace: &mut self.trace,
+            keeps_record: self.keeps_record,
             plan: Vec::new(),
         };
         act(it, &mut around);
@@ -321,12 +512,8 @@ impl World {
             self.queue.insert((at, self.planned), due);
         }
         if let Some(law) = it.broken.take() {
-            let error = WorldError::BrokenLaw {
-                seed: self.seed,
-                node: it.name.clone(),
-                after: self.now - START,
-                law,
-            };
+            let name = it.name.clone();
+            let error = self.law(&name, law);
             self.broken = Some(error.clone());
             return Err(error);
         }

@@ -1,30 +1,29 @@
 //! One node: the core, what survives it, and the effects it wants.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-use onsen_core::cidr::Unit;
-use onsen_core::effect::{Decider, DecisionRecord, Ec2Request, Effect, EniLink, Reply, Saved};
+use onsen_core::config::Config;
+use onsen_core::effect::{Decider, DecisionRecord, Ec2Request, Effect, EniLink, Saved};
 use onsen_core::event::Event;
-use onsen_core::ids::{EniId, IntentId, RequestId};
+use onsen_core::ids::{EniId, IntentId};
 use onsen_core::laws::Auditor;
 use onsen_core::node::Node;
 use onsen_core::proposal::Proposal;
-use onsen_core::snapshot::{EniPhase, Setting, Snapshot};
+use onsen_core::recover::Found;
+use onsen_core::snapshot::{EniPhase, Snapshot};
 use onsen_core::status::{EniStatus, Summary};
 use onsen_core::time::{Millis, SECOND};
-use onsen_policy_runner::Policy;
 use onsen_policy_runner::documents::in_words;
 
+use super::decides::Decides;
+use super::disk::{Disk, Reach};
 use super::ec2::{self, Look, Looked, Owner};
-use super::pods::{Pod, PodState, Pods, RETRY};
+use super::pods::{Pod, PodState, Pods};
 use super::record::Record;
-use super::setup::NodeSetup;
+use super::setup::{NodeSetup, setting_list, unit};
 use super::{Due, QUIET, Surroundings};
 use crate::account::{Account, Call, Operation};
 
-/// How long a pod waits for an address at most, as with the daemon's default.
-const ADD_WAIT: Millis = 10 * SECOND;
 /// EC2 calls of the daemon under way at once.
 const EC2_AT_ONCE: usize = 4;
 /// How long an ENI's device may take after EC2 says that it is attached.
@@ -35,6 +34,8 @@ const LINK_SETUP: Millis = 50;
 const WRITE: Millis = 5;
 /// How long a policy thinks.
 const THINK: Millis = 1;
+/// A start that could not see EC2's view tries again after this long.
+const START_PAUSE: Millis = SECOND;
 
 /// A decision, and what was asked for in it.
 #[derive(Clone, Debug)]
@@ -47,72 +48,94 @@ pub struct Decided {
     pub words: Vec<String>,
 }
 
+/// A write under way.
+#[derive(Clone, Debug)]
+pub(super) struct Writing {
+    pub(super) saved: Saved,
+    pub(super) cooling_changed: bool,
+    /// How far it comes; absent when all goes well.
+    fails: Option<Reach>,
+}
+
 /// See the module.
 pub struct SimNode {
     pub(super) name: String,
-    owner: Owner,
+    pub(super) owner: Owner,
+    pub(super) config: Config,
     pub(super) node: Node,
-    auditor: Auditor,
+    pub(super) auditor: Auditor,
+    /// A law that the core broke, until the world hears of it.
     pub(super) broken: Option<String>,
-    policy: Arc<Policy>,
-    settings: BTreeMap<String, String>,
+    pub(super) policy: Decides,
+    pub(super) settings: BTreeMap<String, String>,
     pub(super) schedulable: bool,
     pub(super) terminating: bool,
     /// Which daemon this is: 0, then one more after each restart.
     pub(super) life: u64,
+    /// False from the daemon's death until it serves again.
+    pub(super) up: bool,
+    /// Added to the world's time, what the daemon's clock shows.
+    pub(super) clock: i64,
     pub(super) pods: Pods,
-    /// The checkpoint on the disk.
-    disk: Saved,
-    writing: Option<Saved>,
+    pub(super) disk: Disk,
+    pub(super) writing: Option<Writing>,
     /// Calls that wait for their turn.
-    ready: VecDeque<(IntentId, Ec2Request)>,
-    calling: usize,
-    look: Option<Look>,
+    pub(super) ready: VecDeque<(IntentId, Ec2Request)>,
+    pub(super) calling: BTreeMap<IntentId, Ec2Request>,
+    pub(super) look: Option<Look>,
     /// Devices on this instance.
-    devices: BTreeSet<EniId>,
-    configuring: BTreeMap<EniId, EniLink>,
+    pub(super) devices: BTreeSet<EniId>,
+    /// Each with the number of the try.
+    pub(super) configuring: BTreeMap<EniId, (EniLink, u64)>,
+    tries: u64,
     /// The question under way: what the policy will answer.
-    asked: Option<Proposal>,
+    pub(super) asked: Option<Proposal>,
     /// What the policy was shown last.
     last_snapshot: Option<Snapshot>,
     /// Changed settings wait until no question is under way, as in the daemon.
     changed: bool,
     decisions: Vec<Decided>,
-    record: Record,
+    pub(super) record: Record,
     /// When something that speaks against rest happened last.
     pub(super) active_at: Millis,
     pub(super) baseline: BTreeMap<Operation, u64>,
+    /// Events that a core has handled.
+    pub(super) steps: u64,
 }
 
 impl SimNode {
     pub(super) fn new(
         setup: &NodeSetup,
         owner: Owner,
-        node: Node,
-        auditor: Auditor,
+        config: Config,
+        (node, auditor): (Node, Auditor),
         pods: Pods,
-        disk: Saved,
+        disk: Disk,
         devices: BTreeSet<EniId>,
     ) -> Self {
         Self {
             name: setup.name.clone(),
             owner,
+            config,
             node,
             auditor,
             broken: None,
-            policy: Arc::clone(&setup.policy),
+            policy: setup.policy.clone(),
             settings: setup.settings.clone(),
             schedulable: !setup.cordoned,
             terminating: false,
             life: 0,
+            up: true,
+            clock: 0,
             pods,
             disk,
             writing: None,
             ready: VecDeque::new(),
-            calling: 0,
+            calling: BTreeMap::new(),
             look: None,
             devices,
             configuring: BTreeMap::new(),
+            tries: 0,
             asked: None,
             last_snapshot: None,
             changed: false,
@@ -120,6 +143,7 @@ impl SimNode {
             record: Record::default(),
             active_at: super::START,
             baseline: BTreeMap::new(),
+            steps: 0,
         }
     }
 
@@ -130,12 +154,28 @@ impl SimNode {
 
     /// The pool in numbers.
     pub fn summary(&self, now: Millis) -> Summary {
-        self.node.summary(now)
+        self.node.summary(self.time(now))
     }
 
     /// Each ENI with its blocks, in attach order.
     pub fn enis(&self, now: Millis) -> Vec<EniStatus> {
-        self.node.enis(now)
+        self.node.enis(self.time(now))
+    }
+
+    /// Whether its daemon runs.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// What its daemon's clock shows.
+    pub(super) fn time(&self, now: Millis) -> Millis {
+        now.saturating_add_signed(self.clock)
+    }
+
+    /// When the core wants to be woken, in the world's time.
+    pub(super) fn next_wake(&self) -> Option<Millis> {
+        let wake = self.node.next_wake().filter(|_| self.up)?;
+        Some(wake.saturating_add_signed(-self.clock))
     }
 
     /// All pods there ever were, in the order of arrival.
@@ -175,8 +215,8 @@ impl SimNode {
     }
 
     /// The checkpoint on its disk.
-    pub fn disk(&self) -> &Saved {
-        &self.disk
+    pub fn checkpoint(&self) -> Found {
+        self.disk.read()
     }
 
     /// EC2 calls since the start, by operation.
@@ -200,50 +240,18 @@ impl SimNode {
 
     /// See the module.
     pub(super) fn is_at_rest(&self, now: Millis) -> bool {
-        let summary = self.node.summary(now);
-        now >= self.active_at + QUIET
+        let summary = self.summary(now);
+        self.up
+            && now >= self.active_at + QUIET
             && summary.waiting == 0
             && summary.cooling == 0
             && summary.in_flight == 0
             && self.pods.count(PodState::Waiting) == 0
             && self.configuring.is_empty()
             && self
-                .node
                 .enis(now)
                 .iter()
                 .all(|eni| eni.phase == EniPhase::Ready)
-    }
-
-    /// A pod's sandbox asks for an address.
-    pub(super) fn ask(&mut self, pod: usize, around: &mut Surroundings<'_>) {
-        let Some(it) = self.pods.all.get_mut(pod) else {
-            return;
-        };
-        if it.state != PodState::Waiting {
-            return;
-        }
-        it.attempts += 1;
-        let (key, name) = (it.key(), it.full_name());
-        self.active_at = around.now;
-        let event = Event::Assign {
-            request: self.pods.request(pod),
-            key,
-            pod: name,
-            deadline: around.now + ADD_WAIT,
-        };
-        self.happened(event, around);
-    }
-
-    /// A pod goes.
-    pub(super) fn give_back(&mut self, pod: usize, around: &mut Surroundings<'_>) {
-        let Some(it) = self.pods.all.get_mut(pod) else {
-            return;
-        };
-        it.state = PodState::Gone;
-        let key = it.key();
-        self.active_at = around.now;
-        let request = self.pods.request(pod);
-        self.happened(Event::Release { request, key }, around);
     }
 
     pub(super) fn change_settings(
@@ -257,10 +265,10 @@ impl SimNode {
     }
 
     fn tell_settings(&mut self, around: &mut Surroundings<'_>) {
-        if self.asked.is_some() || !std::mem::take(&mut self.changed) {
+        if !self.up || self.asked.is_some() || !std::mem::take(&mut self.changed) {
             return;
         }
-        let prefixes = self.node.summary(around.now).limits.prefixes;
+        let prefixes = self.config.limits.prefixes;
         self.active_at = around.now;
         let event = Event::PolicyChanged {
             settings: setting_list(&self.settings),
@@ -272,6 +280,9 @@ impl SimNode {
 
     pub(super) fn node_changed(&mut self, around: &mut Surroundings<'_>) {
         self.active_at = around.now;
+        if !self.up {
+            return;
+        }
         let event = Event::NodeChanged {
             schedulable: self.schedulable,
             terminating: self.terminating,
@@ -292,19 +303,28 @@ impl SimNode {
     }
 
     /// A device has not appeared in time.
-    pub(super) fn late(&mut self, eni: &EniId, around: &mut Surroundings<'_>) {
-        if self.configuring.remove(eni).is_some() {
+    pub(super) fn late(&mut self, eni: &EniId, number: u64, around: &mut Surroundings<'_>) {
+        let waits = self.configuring.get(eni);
+        if waits.is_some_and(|(_, current)| *current == number) {
+            self.configuring.remove(eni);
             let result = Err("its device did not appear".to_owned());
             let eni = eni.clone();
+            around.marks.hit("device-did-not-appear");
             self.happened(Event::EniConfigured { eni, result }, around);
         }
     }
 
     fn configured(&mut self, eni: &EniId, after: Millis, around: &mut Surroundings<'_>) {
         self.configuring.remove(eni);
+        let result = if around.skies.link_fails() {
+            around.marks.hit("link-not-made-ready");
+            Err("the link could not be set up".to_owned())
+        } else {
+            Ok(())
+        };
         let event = Event::EniConfigured {
             eni: eni.clone(),
-            result: Ok(()),
+            result,
         };
         self.later(after, event, around);
     }
@@ -320,13 +340,15 @@ impl SimNode {
 
     /// An effect has ended.
     pub(super) fn hear(&mut self, event: Event, around: &mut Surroundings<'_>) {
-        if let Event::Checkpointed { durable: true, .. } = &event
-            && let Some(saved) = self.writing.take()
+        if let Event::Checkpointed { .. } = &event
+            && let Some(writing) = self.writing.take()
         {
-            self.disk = saved;
+            let reach = writing.fails.unwrap_or(Reach::Everything);
+            self.disk
+                .write(&writing.saved, writing.cooling_changed, reach);
         }
-        if let Event::Ec2Finished { .. } = &event {
-            self.calling = self.calling.saturating_sub(1);
+        if let Event::Ec2Finished { intent, .. } = &event {
+            self.calling.remove(intent);
             self.active_at = around.now;
             self.call_next(around);
         }
@@ -334,115 +356,146 @@ impl SimNode {
     }
 
     pub(super) fn happened(&mut self, event: Event, around: &mut Surroundings<'_>) {
+        if self.broken.is_some() {
+            return;
+        }
+        self.steps += 1;
+        if let Some(trace) = around.trace.as_mut() {
+            trace.push(format!("{} {} > {event:?}", around.now, self.name));
+        }
         if let Err(law) = self.auditor.event(&event, around.now) {
             self.broken = Some(law);
             return;
         }
-        let effects = self.node.handle(event, around.now);
+        let now = self.time(around.now);
+        let effects = self.node.handle(event, now);
+        if self.node.next_wake().is_some_and(|wake| wake <= now) {
+            self.broken = Some("L1: the node wants to be woken at a time that has passed".into());
+            return;
+        }
         self.perform(effects, around);
         self.tell_settings(around);
     }
 
     pub(super) fn perform(&mut self, effects: Vec<Effect>, around: &mut Surroundings<'_>) {
-        if let Err(law) = self.auditor.effects(&effects, around.now) {
+        for effect in effects {
+            if around.skies.crashes() {
+                self.crash(around);
+                return;
+            }
+            self.perform_one(effect, around);
+            if self.broken.is_some() {
+                return;
+            }
+        }
+        if around.skies.crashes() {
+            self.crash(around);
+            return;
+        }
+        if around.keeps_record {
+            let summary = self.summary(around.now);
+            self.record.sample(around.now, &summary);
+        }
+    }
+
+    fn perform_one(&mut self, effect: Effect, around: &mut Surroundings<'_>) {
+        if let Some(trace) = around.trace.as_mut()
+            && !matches!(effect, Effect::AskPolicy { .. })
+        {
+            trace.push(format!("{} {}   < {effect:?}", around.now, self.name));
+        }
+        let seen = self
+            .auditor
+            .effects(std::slice::from_ref(&effect), around.now);
+        if let Err(law) = seen {
             self.broken = Some(law);
             return;
         }
-        for effect in effects {
-            match effect {
-                Effect::Reply { request, reply } => self.replied(request, &reply, around),
-                Effect::Checkpoint {
-                    generation, saved, ..
-                } => {
-                    self.writing = Some(saved);
-                    let event = Event::Checkpointed {
-                        generation,
-                        durable: true,
+        match effect {
+            Effect::Reply { request, reply } => self.replied(request, &reply, around),
+            Effect::Checkpoint {
+                generation,
+                saved,
+                cooling_changed,
+            } => {
+                let fails = around.skies.failed_write();
+                if fails.is_some() {
+                    around.marks.hit("write-failed");
+                }
+                self.writing = Some(Writing {
+                    saved,
+                    cooling_changed,
+                    fails,
+                });
+                let event = Event::Checkpointed {
+                    generation,
+                    durable: fails.is_none(),
+                };
+                self.later(WRITE, event, around);
+            }
+            Effect::AskPolicy { decider, snapshot } => {
+                self.ask_policy(decider, *snapshot, around);
+            }
+            Effect::Ec2 { intent, request } => {
+                self.active_at = around.now;
+                self.ready.push_back((intent, request));
+                self.call_next(around);
+            }
+            Effect::ConfigureEni(link) => {
+                let eni = link.eni.clone();
+                self.tries += 1;
+                let number = self.tries;
+                self.configuring.insert(eni.clone(), (link, number));
+                if self.devices.contains(&eni) {
+                    self.configured(&eni, LINK_SETUP, around);
+                } else {
+                    let (node, life) = (around.place, self.life);
+                    let late = Due::Late {
+                        node,
+                        life,
+                        eni,
+                        number,
                     };
-                    self.later(WRITE, event, around);
+                    around.later(DEVICE_PATIENCE, late);
                 }
-                Effect::AskPolicy { decider, snapshot } => {
-                    self.ask_policy(decider, *snapshot, around);
-                }
-                Effect::Ec2 { intent, request } => {
-                    self.active_at = around.now;
-                    self.ready.push_back((intent, request));
-                    self.call_next(around);
-                }
-                Effect::ConfigureEni(link) => {
-                    let eni = link.eni.clone();
-                    self.configuring.insert(eni.clone(), link);
-                    if self.devices.contains(&eni) {
-                        self.configured(&eni, LINK_SETUP, around);
-                    } else {
-                        let (node, life) = (around.place, self.life);
-                        around.later(DEVICE_PATIENCE, Due::Late { node, life, eni });
-                    }
-                }
-                Effect::Look => {
-                    self.look = Some(Look::default());
-                    self.look_on(around);
-                }
-                Effect::Decided(record) => self.decided(*record, around.now),
-                Effect::ForgetEni(_) | Effect::Report(_) => {}
             }
-        }
-        let summary = self.node.summary(around.now);
-        self.record.sample(around.now, &summary);
-    }
-
-    fn replied(&mut self, request: RequestId, reply: &Reply, around: &mut Surroundings<'_>) {
-        let Some(pod) = self.pods.open.remove(&request) else {
-            return;
-        };
-        let Some(it) = self.pods.all.get_mut(pod) else {
-            return;
-        };
-        match reply {
-            Reply::Assigned(_) if it.state == PodState::Waiting => {
-                it.state = PodState::Running;
-                it.waited = Some(around.now - it.arrived_at);
+            Effect::Look => {
+                self.look = Some(Look::default());
+                self.look_on(around);
             }
-            Reply::NoAddress(why) if it.state == PodState::Waiting => {
-                *self.pods.refused.entry(why.code()).or_default() += 1;
-                let node = around.place;
-                around.later(RETRY, Due::Retry { node, pod });
-            }
-            Reply::NotDurable if it.state == PodState::Waiting => {
-                let node = around.place;
-                around.later(RETRY, Due::Retry { node, pod });
-            }
-            Reply::Assigned(_)
-            | Reply::NoAddress(_)
-            | Reply::Released(_)
-            | Reply::UnknownSandbox
-            | Reply::IncompleteKey
-            | Reply::NotDurable => {}
+            Effect::Decided(record) => self.decided(*record, around),
+            Effect::ForgetEni(_) => {}
+            Effect::Report(report) => around.marks.hit(report.code),
         }
     }
 
     fn ask_policy(&mut self, decider: Decider, snapshot: Snapshot, around: &mut Surroundings<'_>) {
         let policy = match decider {
-            Decider::Chosen => &*self.policy,
-            Decider::BuiltIn => around.built_in,
+            Decider::Chosen => &mut self.policy,
+            Decider::BuiltIn => {
+                around.marks.hit("built-in-decides");
+                &mut *around.built_in
+            }
         };
-        let answer = policy.decide(&snapshot).map(|decided| decided.proposal);
-        let answer = answer.map_err(|error| error.to_string());
+        let answer = policy.decide(&snapshot);
         let decision = snapshot.decision_id;
         self.asked = Some(answer.as_ref().cloned().unwrap_or_default());
         self.last_snapshot = Some(snapshot);
         self.later(THINK, Event::Proposed { decision, answer }, around);
     }
 
-    fn decided(&mut self, record: DecisionRecord, now: Millis) {
+    fn decided(&mut self, record: DecisionRecord, around: &mut Surroundings<'_>) {
         let (Some(proposal), Some(snapshot)) = (self.asked.take(), &self.last_snapshot) else {
             return;
         };
+        if !proposal.actions.is_empty() {
+            self.active_at = around.now;
+        }
+        if !around.keeps_record {
+            return;
+        }
         let actions = proposal.actions.iter();
         let words = actions.map(|it| in_words(&it.request, snapshot)).collect();
-        if !proposal.actions.is_empty() {
-            self.active_at = now;
-        }
         self.decisions.push(Decided {
             record,
             proposal,
@@ -452,12 +505,19 @@ impl SimNode {
 
     /// Sends what waits for its turn.
     fn call_next(&mut self, around: &mut Surroundings<'_>) {
-        while self.calling < EC2_AT_ONCE
+        while self.calling.len() < EC2_AT_ONCE
             && let Some((intent, request)) = self.ready.pop_front()
         {
-            self.calling += 1;
-            let request = ec2::request(&self.owner, self.life, intent, &request);
-            let answer = self.call(request, around);
+            let sent = around
+                .truth
+                .sent(around.place, &request, around.account, &self.owner);
+            if let Err(law) = sent {
+                self.broken = Some(law);
+                return;
+            }
+            let call = ec2::request(&self.owner, self.life, intent, &request);
+            self.calling.insert(intent, request);
+            let answer = self.call(call, around);
             let (after, outcome) = ec2::outcome(&self.owner, answer);
             self.later(after, Event::Ec2Finished { intent, outcome }, around);
         }
@@ -475,47 +535,48 @@ impl SimNode {
             request,
         };
         let answer = around.account.call(around.now, &call);
-        self.record.call(around.now, operation, &answer);
+        if let Some(trace) = around.trace.as_mut() {
+            let what = &call.request;
+            trace.push(format!(
+                "{} {}     EC2 {what:?} -> {answer:?}",
+                around.now, self.name
+            ));
+        }
+        if around.keeps_record {
+            self.record.call(around.now, operation, &answer);
+        }
         answer
     }
 
-    /// The next call of the look under way.
+    /// The next call of the look under way: one that the core asked for, or the first of a life.
     pub(super) fn look_on(&mut self, around: &mut Surroundings<'_>) {
         let Some(mut look) = self.look.take() else {
             return;
         };
         let answer = self.call(look.request(&self.owner), around);
-        match look.answer(&self.owner, answer) {
-            Looked::Goes(after) => {
+        match (look.answer(&self.owner, answer), self.up) {
+            (Looked::Goes(after), _) => {
                 self.look = Some(look);
-                let (node, life) = (around.place, self.life);
-                around.later(after, Due::Look { node, life });
+                self.look_later(after, around);
             }
-            Looked::Complete(after, observation) => {
+            (Looked::Complete(after, observation), true) => {
                 self.later(after, Event::Observed(Box::new(observation)), around);
             }
-            Looked::Failed(after, why) => self.later(after, Event::LookFailed(why), around),
+            (Looked::Failed(after, why), true) => {
+                self.later(after, Event::LookFailed(why), around);
+            }
+            (Looked::Complete(after, observation), false) => {
+                self.begin_later(after, observation, around);
+            }
+            (Looked::Failed(after, _), false) => {
+                self.look = Some(Look::default());
+                self.look_later(after + START_PAUSE, around);
+            }
         }
     }
-}
 
-/// As the core wants them: sorted by key.
-pub(super) fn setting_list(settings: &BTreeMap<String, String>) -> Vec<Setting> {
-    let setting = |(key, value): (&String, &String)| Setting {
-        key: key.clone(),
-        value: value.clone(),
-    };
-    settings.iter().map(setting).collect()
-}
-
-/// What new blocks are by default, as the daemon reads it.
-pub(super) fn unit(settings: &BTreeMap<String, String>, prefixes_possible: bool) -> Unit {
-    let wanted = settings
-        .get("ENABLE_PREFIX_DELEGATION")
-        .is_some_and(|text| matches!(&**text, "1" | "t" | "T" | "TRUE" | "true" | "True"));
-    if wanted && prefixes_possible {
-        Unit::Prefix
-    } else {
-        Unit::Address
+    fn look_later(&self, after: Millis, around: &mut Surroundings<'_>) {
+        let (node, life) = (around.place, self.life);
+        around.later(after, Due::Look { node, life });
     }
 }

@@ -1,6 +1,8 @@
-//! Pods as kubelet runs them: a sandbox that gets no address is made anew after a while.
+//! Pods as kubelet and the runtime run them: a sandbox that gets no address is deleted and made anew
+//! after a while; a deletion is repeated until the daemon has taken it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use onsen_core::ids::{PodName, RequestId, SandboxKey};
 use onsen_core::time::{Millis, SECOND};
@@ -32,13 +34,20 @@ pub struct Pod {
     pub state: PodState,
     /// Sandboxes made for it; the last one counts.
     pub(super) attempts: u32,
+    /// What the host's link of it leads to; the link stays until a DEL has ended well.
+    pub(super) link: Option<IpAddr>,
 }
 
 impl Pod {
     pub(super) fn key(&self) -> SandboxKey {
+        self.key_of(self.attempts)
+    }
+
+    /// The key of one of its sandboxes.
+    pub(super) fn key_of(&self, attempt: u32) -> SandboxKey {
         SandboxKey {
             network: "aws-cni".into(),
-            container: format!("{}-{}", self.name, self.attempts),
+            container: format!("{}-{attempt}", self.name),
             interface: "eth0".into(),
         }
     }
@@ -49,14 +58,49 @@ impl Pod {
             name: self.name.clone(),
         }
     }
+
+    /// The name of its link on the host.
+    pub(super) fn link_name(&self) -> String {
+        format!("eni-{}", self.name)
+    }
+}
+
+/// What the plugin waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// An address for the pod's newest sandbox.
+    Add,
+    /// The address that the pod's newest sandbox holds already.
+    AddAgain,
+    /// To be rid of one of its sandboxes.
+    Del {
+        /// Which.
+        attempt: u32,
+        /// Whether it is asked for by the name of the link, as the checkpoint did not have it.
+        by_link: bool,
+    },
+    /// The daemon itself gives back what a plugin that hung up has not heard of.
+    GiveBack,
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) pod: usize,
+    /// The pod's newest sandbox at that time.
+    pub(super) attempt: u32,
+    pub(super) at: Millis,
+    pub(super) wish: Wish,
+    /// Nobody listens any more.
+    pub(super) hung_up: bool,
 }
 
 /// All pods of a node, in the order of arrival.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pods {
     pub(super) all: Vec<Pod>,
-    /// Which pod each open request is for.
-    pub(super) open: BTreeMap<RequestId, usize>,
+    /// Open requests.
+    pub(super) open: BTreeMap<RequestId, Asked>,
     last_request: u64,
     /// Refusals by code.
     pub(super) refused: BTreeMap<&'static str, u64>,
@@ -71,6 +115,7 @@ impl Pods {
             waited: None,
             state: PodState::Waiting,
             attempts: 0,
+            link: None,
         });
         self.all.len() - 1
     }
@@ -82,10 +127,17 @@ impl Pods {
             .rposition(|pod| pod.name == name && pod.state != PodState::Gone)
     }
 
-    pub(super) fn request(&mut self, pod: usize) -> RequestId {
+    pub(super) fn request(&mut self, pod: usize, wish: Wish, at: Millis) -> RequestId {
         self.last_request += 1;
         let request = RequestId(self.last_request);
-        self.open.insert(request, pod);
+        let asked = Asked {
+            pod,
+            attempt: self.all.get(pod).map_or(0, |it| it.attempts),
+            at,
+            wish,
+            hung_up: false,
+        };
+        self.open.insert(request, asked);
         request
     }
 

@@ -1,20 +1,24 @@
 //! How a world begins: the account, the nodes, their first pools.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use onsen_core::answer;
 use onsen_core::cidr::Unit;
 use onsen_core::config::{Config, StartFacts, Times};
 use onsen_core::effect::{Allocation, Saved};
-use onsen_core::ids::SubnetId;
+use onsen_core::ids::{EniId, SubnetId};
 use onsen_core::laws::Auditor;
 use onsen_core::node::Node;
-use onsen_core::snapshot::NodeFacts;
+use onsen_core::snapshot::{NodeFacts, Setting};
 use onsen_core::time::{MINUTE, Millis, SECOND};
-use onsen_policy_runner::Policy;
 
-use super::node::{SimNode, setting_list, unit};
+use super::decides::Decides;
+use super::disk::Disk;
+use super::marks::Marks;
+use super::node::SimNode;
 use super::pods::{PodState, Pods};
+use super::truth::Truth;
+use super::weather::Skies;
 use super::{START, World, WorldError, ec2};
 use crate::account::{self, Account, Cidr, InstanceType, NodeConfig, SubnetConfig};
 
@@ -48,7 +52,7 @@ pub struct NodeSetup {
     /// Settings of policy and daemon.
     pub settings: BTreeMap<String, String>,
     /// Who decides.
-    pub policy: Arc<Policy>,
+    pub policy: Decides,
     /// What its ENIs hold, the primary first; empty: a primary that holds nothing.
     pub pool: Vec<PoolEni>,
 }
@@ -66,7 +70,7 @@ pub struct PoolEni {
 
 impl World {
     /// Begins. `built_in` decides when a node's own policy does not.
-    pub fn new(setup: &WorldSetup, built_in: Arc<Policy>) -> Result<Self, WorldError> {
+    pub fn new(setup: &WorldSetup, built_in: impl Into<Decides>) -> Result<Self, WorldError> {
         let nodes = setup.nodes.iter().map(|node| NodeConfig {
             name: node.name.clone(),
             instance_type: node.instance_type.clone(),
@@ -98,10 +102,15 @@ impl World {
             now: START,
             account,
             nodes: Vec::new(),
-            built_in,
+            built_in: built_in.into(),
             queue: BTreeMap::new(),
             planned: 0,
             broken: None,
+            skies: Skies::fair(setup.seed),
+            truth: Truth::default(),
+            marks: Marks::default(),
+            trace: None,
+            keeps_record: true,
         };
         for (place, node) in setup.nodes.iter().enumerate() {
             world.start(place, node)?;
@@ -159,6 +168,8 @@ impl World {
                     continue;
                 };
                 (pod.state, pod.waited) = (PodState::Running, Some(0));
+                pod.link = Some(address);
+                self.truth.runs((place, number - 1), address);
                 saved.allocations.push(Allocation {
                     key: pod.key(),
                     address,
@@ -181,13 +192,12 @@ impl World {
             remarks: Vec::new(),
         };
         let auditor = Auditor::start(&config, &facts, None, START).map_err(bad_pool)?;
-        let saved = facts.saved.clone();
-        let (node, effects) = Node::start(config, facts, START);
-        let devices = self.account.enis().filter(|it| it.is_on(&owner.instance));
-        let devices = devices
-            .map(|it| onsen_core::ids::EniId::new(&*it.id))
-            .collect();
-        let sim = SimNode::new(setup, owner, node, auditor, pods, saved, devices);
+        let disk = Disk::holding(&facts.saved);
+        let (node, effects) = Node::start(config.clone(), facts, START);
+        let devices = self.account.enis().filter(|it| it.is_on(owner.instance()));
+        let devices = devices.map(|it| EniId::new(&*it.id)).collect();
+        let begun = (node, auditor);
+        let sim = SimNode::new(setup, owner, config, begun, pods, disk, devices);
         self.nodes.push(sim);
         self.with(place, |it, around| {
             it.baseline = it.counts(around.account);
@@ -207,8 +217,11 @@ fn owner(account: &Account, name: &str) -> Result<ec2::Owner, WorldError> {
     });
     let primary = primary.ok_or_else(missing)?;
     Ok(ec2::Owner {
-        instance: instance.instance_id.clone(),
-        primary: primary.id.clone(),
+        own: answer::Owner {
+            instance: instance.instance_id.clone(),
+            primary: EniId::new(&*primary.id),
+            manage_untagged: true,
+        },
         subnet: primary.subnet_id.clone(),
         groups: primary.groups.clone(),
     })
@@ -234,7 +247,7 @@ fn make_pool(account: &mut Account, node: &NodeSetup, mut at: Millis) -> Result<
     };
     for (device, eni) in node.pool.iter().enumerate() {
         let id = if device == 0 {
-            owner.primary.clone()
+            owner.own.primary.to_string()
         } else {
             let created = call(ec2::create(&owner, None, Unit::Address, 0, None))?;
             let account::Reply::Created { eni, .. } = created else {
@@ -242,7 +255,7 @@ fn make_pool(account: &mut Account, node: &NodeSetup, mut at: Millis) -> Result<
             };
             let attached = call(account::Request::AttachNetworkInterface {
                 eni_id: eni.id.clone(),
-                instance_id: owner.instance.clone(),
+                instance_id: owner.instance().clone(),
                 device_index: device as u32,
                 network_card: 0,
             })?;
@@ -258,4 +271,25 @@ fn make_pool(account: &mut Account, node: &NodeSetup, mut at: Millis) -> Result<
         }
     }
     Ok(())
+}
+
+/// As the core wants them: sorted by key.
+pub(super) fn setting_list(settings: &BTreeMap<String, String>) -> Vec<Setting> {
+    let setting = |(key, value): (&String, &String)| Setting {
+        key: key.clone(),
+        value: value.clone(),
+    };
+    settings.iter().map(setting).collect()
+}
+
+/// What new blocks are by default, as the daemon reads it.
+pub(super) fn unit(settings: &BTreeMap<String, String>, prefixes_possible: bool) -> Unit {
+    let wanted = settings
+        .get("ENABLE_PREFIX_DELEGATION")
+        .is_some_and(|text| matches!(&**text, "1" | "t" | "T" | "TRUE" | "true" | "True"));
+    if wanted && prefixes_possible {
+        Unit::Prefix
+    } else {
+        Unit::Address
+    }
 }

@@ -27,7 +27,7 @@ fn world(seed: u64, settings: &[(&str, &str)], pool: Vec<PoolEni>) -> World {
             max_pods: 0,
             cordoned: false,
             settings: settings.collect(),
-            policy: Arc::clone(&policy),
+            policy: Arc::clone(&policy).into(),
             pool,
         }],
     };
@@ -139,7 +139,7 @@ fn what_cannot_begin_says_why() {
             max_pods: 0,
             cordoned: false,
             settings: BTreeMap::new(),
-            policy: Arc::clone(&policy),
+            policy: Arc::clone(&policy).into(),
             pool: vec![PoolEni {
                 addresses: 2,
                 prefixes: 0,
