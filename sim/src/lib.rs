@@ -17,6 +17,7 @@
 )]
 
 pub mod account;
+pub mod faults;
 pub mod max_pods;
 pub mod report;
 mod rng;

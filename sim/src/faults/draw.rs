@@ -10,9 +10,9 @@ use onsen_core::time::Millis;
 use onsen_policy_runner::Policy;
 
 use super::policies;
-use crate::account::{Cidr, FaultName, Stage};
+use crate::account::{BadCidr, Cidr, FaultName, Stage};
 use crate::rng::Rng;
-use crate::world::{Decides, Dice, NodeSetup, PoolEni, Weather, WorldSetup};
+use crate::world::{Decides, Dice, NodeSetup, PoolEni, Weather, WorldError, WorldSetup};
 
 /// Small and large, old and new.
 const TYPES: [&str; 6] = [
@@ -109,7 +109,7 @@ pub(super) fn draw(
     seed: u64,
     without: &BTreeSet<String>,
     components: &[Arc<Policy>],
-) -> Drawn {
+) -> Result<Drawn, WorldError> {
     let mut dice = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(0xfa17));
     let on = |name: &str| !without.contains(name);
     let mut chance = |name: &str, most: u32| {
@@ -161,22 +161,25 @@ pub(super) fn draw(
         1
     };
     let subnet = SUBNETS.get(dice.below(SUBNETS.len())).copied();
-    let subnet: Option<Cidr> = subnet.and_then(|it| it.parse().ok());
+    let subnet: Cidr = subnet
+        .unwrap_or_default()
+        .parse()
+        .map_err(|bad: BadCidr| WorldError::Account(bad.to_string()))?;
     let setup = WorldSetup {
         seed,
-        subnet: subnet.unwrap_or(Cidr::around([10, 0, 0, 0].into(), 24)),
+        subnet,
         nodes: (0..nodes)
             .map(|number| node(&mut dice, number, &minds))
             .collect(),
     };
-    Drawn {
+    Ok(Drawn {
         setup,
         weather,
         rates,
         weights,
         minds,
         crowd: 3 + dice.below(40),
-    }
+    })
 }
 
 fn minds(

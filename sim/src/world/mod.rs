@@ -27,6 +27,7 @@ mod pods;
 mod record;
 mod restart;
 mod setup;
+mod spoil;
 #[cfg(test)]
 mod tests;
 mod truth;
@@ -39,7 +40,7 @@ use onsen_core::event::{Event, Observation};
 use onsen_core::ids::{EniId, RequestId};
 use onsen_core::time::{Millis, SECOND};
 
-use crate::account::{Account, ConfigError, FabricEvent, Fault};
+use crate::account::{Account, Call, ConfigError, CreateEni, FabricEvent, Fault, Request, Wanted};
 use truth::Truth;
 use weather::Skies;
 
@@ -49,6 +50,7 @@ pub use node::{Decided, SimNode};
 pub use pods::{Pod, PodState};
 pub use record::{CallMade, Ended, Record, Sample};
 pub use setup::{NodeSetup, PoolEni, WorldSetup};
+pub use spoil::Spoil;
 pub use weather::Weather;
 
 /// When virtual time starts: 2026-01-01T00:00:00Z.
@@ -56,6 +58,9 @@ pub const START: Millis = 1_767_225_600_000;
 /// How long nothing must have happened: more than twice the policy's period, and more than the pause
 /// of two minutes that the documented warm pool makes after a shortage.
 pub const QUIET: Millis = 150 * SECOND;
+
+/// How somebody else's ENIs are described.
+const TENANT: &str = "another tenant";
 
 /// Why the world ended, or never began.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -266,9 +271,27 @@ impl World {
     }
 
     /// Another policy runs on a node from its next question on.
-    pub fn change_policy(&mut self, node: usize, policy: Decides) {
-        if let Some(it) = self.nodes.get_mut(node) {
-            it.policy = policy;
+    pub fn change_policy(&mut self, node: usize, policy: Decides) -> Result<(), WorldError> {
+        self.with(node, |it, around| it.change_policy(policy, around))
+    }
+
+    /// A node starts to shut down, or does not after all.
+    pub fn set_terminating(&mut self, node: usize, terminating: bool) -> Result<(), WorldError> {
+        self.with(node, |it, around| {
+            it.terminating = terminating;
+            it.node_changed(around);
+        })
+    }
+
+    /// The pod at this place goes.
+    pub fn leave_at(&mut self, node: usize, pod: usize) -> Result<(), WorldError> {
+        self.with(node, |it, around| it.give_back(pod, around))
+    }
+
+    /// Spoils each node's core from now on, for tests that prove that a broken core is caught.
+    pub fn spoil(&mut self, spoil: &Spoil) {
+        for it in &mut self.nodes {
+            it.spoil = spoil.clone();
         }
     }
 
@@ -290,6 +313,79 @@ impl World {
                 it.delete(pod, attempt, false, around);
             }
         })
+    }
+
+    /// Somebody else takes so many addresses of the subnet, if they are there.
+    pub fn tenant_takes(&mut self, count: usize) {
+        let subnet = self.account.subnets().next().map(|it| it.subnet_id);
+        let call = Call {
+            node: None,
+            dry_run: false,
+            request: Request::CreateNetworkInterface(CreateEni {
+                subnet_id: subnet.unwrap_or_default(),
+                description: TENANT.to_owned(),
+                groups: Vec::new(),
+                tags: Vec::new(),
+                client_token: None,
+                primary: None,
+                wanted: Wanted::AddressCount(count),
+            }),
+        };
+        // A subnet with less is as good as empty for the nodes.
+        let _ = self.account.call(self.now, &call);
+    }
+
+    /// Somebody else gives all that back.
+    pub fn tenant_leaves(&mut self) {
+        let theirs = self.account.enis().filter(|it| it.description == TENANT);
+        let theirs: Vec<String> = theirs.map(|it| it.id.clone()).collect();
+        for eni_id in theirs {
+            let call = Call {
+                node: None,
+                dry_run: false,
+                request: Request::DeleteNetworkInterface { eni_id },
+            };
+            // When EC2 throttles, the rest stays for another time.
+            let _ = self.account.call(self.now, &call);
+        }
+    }
+
+    /// Calls so far by which nodes asked EC2 to change something.
+    pub fn mutations(&self) -> u64 {
+        self.nodes.iter().map(|it| it.mutations).sum()
+    }
+
+    /// How many pods a node could give an address to, in its fair share of the subnet.
+    pub fn room(&self, node: usize) -> usize {
+        let Some(it) = self.nodes.get(node) else {
+            return 0;
+        };
+        let limits = it.summary(self.now).limits;
+        let slots = limits.enis as usize * limits.slots_per_eni as usize;
+        let subnet = self.account.subnets().next();
+        let addresses = subnet.map_or(0, |it| it.cidr.size() as usize);
+        let fair = (addresses / self.nodes.len()).saturating_sub(8);
+        slots.min(fair).min(match it.config.node.max_pods {
+            0 => usize::MAX,
+            most => most as usize,
+        })
+    }
+
+    /// Says that the world does not come to rest, and what stands in the way.
+    pub fn restless(&self, law: String) -> WorldError {
+        let busy = self.nodes.iter().find(|it| !it.is_at_rest(self.now));
+        let Some(it) = busy.or_else(|| self.nodes.first()) else {
+            return self.law("", law);
+        };
+        let waiting = it.pods.count(PodState::Waiting);
+        let summary = it.summary(self.now);
+        let enis = it.enis(self.now);
+        let phases: Vec<_> = enis.iter().map(|eni| (&eni.id, eni.phase)).collect();
+        let quiet = self.now - it.active_at;
+        self.law(
+            &it.name,
+            format!("{law}: {waiting} pods wait, quiet for {quiet} ms, {summary:?}, {phases:?}"),
+        )
     }
 
     /// Whether the pools and the account agree, as they must at rest.

@@ -21,6 +21,7 @@ use super::ec2::{self, Look, Looked, Owner};
 use super::pods::{Pod, PodState, Pods};
 use super::record::Record;
 use super::setup::{NodeSetup, setting_list, unit};
+use super::spoil::Spoil;
 use super::{Due, QUIET, Surroundings};
 use crate::account::{Account, Call, Operation};
 
@@ -94,6 +95,8 @@ pub struct SimNode {
     last_snapshot: Option<Snapshot>,
     /// Changed settings wait until no question is under way, as in the daemon.
     changed: bool,
+    /// And a changed policy, whose predecessor's memo means nothing to it.
+    reset_memo: bool,
     decisions: Vec<Decided>,
     pub(super) record: Record,
     /// When something that speaks against rest happened last.
@@ -101,6 +104,9 @@ pub struct SimNode {
     pub(super) baseline: BTreeMap<Operation, u64>,
     /// Events that a core has handled.
     pub(super) steps: u64,
+    /// Calls by which EC2 was asked to change something.
+    pub(super) mutations: u64,
+    pub(super) spoil: Spoil,
 }
 
 impl SimNode {
@@ -139,11 +145,14 @@ impl SimNode {
             asked: None,
             last_snapshot: None,
             changed: false,
+            reset_memo: false,
             decisions: Vec::new(),
             record: Record::default(),
             active_at: super::START,
             baseline: BTreeMap::new(),
             steps: 0,
+            mutations: 0,
+            spoil: Spoil::default(),
         }
     }
 
@@ -264,6 +273,13 @@ impl SimNode {
         self.tell_settings(around);
     }
 
+    /// Another policy: what the one before it remembers means nothing to it.
+    pub(super) fn change_policy(&mut self, policy: Decides, around: &mut Surroundings<'_>) {
+        self.policy = policy;
+        (self.changed, self.reset_memo) = (true, true);
+        self.tell_settings(around);
+    }
+
     fn tell_settings(&mut self, around: &mut Surroundings<'_>) {
         if !self.up || self.asked.is_some() || !std::mem::take(&mut self.changed) {
             return;
@@ -273,7 +289,7 @@ impl SimNode {
         let event = Event::PolicyChanged {
             settings: setting_list(&self.settings),
             unit: unit(&self.settings, prefixes),
-            reset_memo: false,
+            reset_memo: std::mem::take(&mut self.reset_memo),
         };
         self.happened(event, around);
     }
@@ -368,7 +384,8 @@ impl SimNode {
             return;
         }
         let now = self.time(around.now);
-        let effects = self.node.handle(event, now);
+        let effects = self.node.handle((self.spoil.event)(event), now);
+        let effects = (self.spoil.effects)(effects);
         if self.node.next_wake().is_some_and(|wake| wake <= now) {
             self.broken = Some("L1: the node wants to be woken at a time that has passed".into());
             return;
@@ -517,6 +534,7 @@ impl SimNode {
             }
             let call = ec2::request(&self.owner, self.life, intent, &request);
             self.calling.insert(intent, request);
+            self.mutations += 1;
             let answer = self.call(call, around);
             let (after, outcome) = ec2::outcome(&self.owner, answer);
             self.later(after, Event::Ec2Finished { intent, outcome }, around);

@@ -162,7 +162,9 @@ impl SimNode {
             }
         }
         self.up = true;
-        let (node, effects) = Node::start(self.config.clone(), facts, now);
+        let mut config = self.config.clone();
+        (self.spoil.config)(&mut config);
+        let (node, effects) = Node::start(config, facts, now);
         self.node = node;
         self.perform(effects, around);
     }
