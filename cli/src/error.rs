@@ -41,6 +41,8 @@ pub(crate) enum CliError {
         status: u16,
         body: String,
     },
+    #[error("a law is broken")]
+    Law(#[source] Box<onsen_sim::faults::Broken>),
     #[error("the request cannot be made")]
     Request(#[source] hyper::http::Error),
     #[error("the daemon's answer is not what this version of onsen knows: {text}")]

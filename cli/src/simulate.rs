@@ -4,6 +4,7 @@
 //! for programs, or a page with plots.
 
 mod candidates;
+mod faults;
 mod table;
 
 use std::collections::BTreeMap;
@@ -40,14 +41,19 @@ Examples:
   onsen simulate --policy default-warm-eni --set WARM_IP_TARGET=2 --instance-type m5.large --pods 20 --then-down-to 3
   onsen simulate --policy default-warm-eni --policy prefix-frugal --workload tests/policies/workloads/daily-wave.yaml
   onsen simulate --policy default-warm-eni --policy default-warm-eni --set ENABLE_PREFIX_DELEGATION=true \\
-    --workload tests/policies/workloads/cron-burst.yaml --format html --output report.html")]
+    --workload tests/policies/workloads/cron-burst.yaml --format html --output report.html
+
+With --faults nothing is compared: nodes live in a bad world, seed after seed, and the first law of
+docs/invariants.md that breaks ends the search with the command that repeats it.
+  onsen simulate --faults --seed 1 --steps 1000000
+  onsen simulate --faults --seed 4711 --policy builtin:default-warm-eni")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     candidates: Candidates,
     #[arg(
         long,
         value_name = "TYPE",
-        required_unless_present = "workload",
+        required_unless_present_any = ["workload", "faults"],
         help = "Such as m5.large; a workload names one, which this overrides"
     )]
     instance_type: Option<String>,
@@ -61,7 +67,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "N",
         conflicts_with = "workload",
-        required_unless_present = "workload",
+        required_unless_present_any = ["workload", "faults"],
         help = "So many pods come to each node"
     )]
     pods: Option<u32>,
@@ -94,6 +100,8 @@ pub(crate) struct Arguments {
     /// Write here instead of to standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    faults: faults::Arguments,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -125,6 +133,15 @@ struct SceneDocument<'a> {
 
 /// Runs them; what to print.
 pub(crate) fn simulate(arguments: &Arguments, format: Format) -> Result<String, CliError> {
+    if arguments.faults.wanted() {
+        let json = format == Format::Json;
+        return faults::search(
+            &arguments.faults,
+            arguments.seed,
+            &arguments.candidates.all,
+            json,
+        );
+    }
     let scene = scene(arguments)?;
     let engine = cache::engine()?;
     let built_in = Arc::new(BUILT_IN.parse::<Reference>()?.load(&engine)?);

@@ -28,7 +28,7 @@ impl clap::Args for Candidates {
                 Arg::new("policy")
                     .long("policy")
                     .value_name("REF")
-                    .required(true)
+                    .required_unless_present("faults")
                     .action(ArgAction::Append)
                     .help("builtin:NAME or file:PATH; several are compared"),
             )
@@ -55,7 +55,8 @@ impl FromArgMatches for Candidates {
         let sets = matches.get_many::<(String, String)>("set");
         let sets: Vec<(usize, &(String, String))> =
             placed("set").zip(sets.into_iter().flatten()).collect();
-        if policies.is_empty() {
+        let faults = matches.try_get_one::<bool>("faults").ok().flatten();
+        if policies.is_empty() && faults != Some(&true) {
             return Err(Error::raw(
                 ErrorKind::MissingRequiredArgument,
                 "--policy is missing\n",

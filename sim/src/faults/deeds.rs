@@ -1,5 +1,7 @@
 //! A seed's life: the storm, deed by deed, then the calm.
 
+use std::collections::BTreeMap;
+
 use onsen_core::time::{MINUTE, Millis, SECOND};
 
 use super::draw::{self, Drawn};
@@ -229,9 +231,14 @@ impl Life {
         self.world.set_weather(Weather::default());
         self.world.tenant_leaves();
         let (_, sensible) = policies::ALL[0];
+        // Whole prefixes may never be free again in a small subnet, through no fault of anybody's.
+        let singles = [("ENABLE_PREFIX_DELEGATION", "false")];
+        let singles = singles.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let singles = BTreeMap::from(singles);
         for node in 0..self.world.nodes().len() {
             let mind = Decides::Native(sensible, Dice::new(self.seed));
             self.world.change_policy(node, mind)?;
+            self.world.change_settings(node, &singles)?;
             self.world.cordon(node, false)?;
             self.world.set_terminating(node, false)?;
             self.make_room(node)?;
@@ -253,7 +260,7 @@ impl Life {
 
     /// Pods leave until all that stay can have an address.
     fn make_room(&mut self, node: usize) -> Result<(), WorldError> {
-        let fits = self.world.room(node) / 2;
+        let fits = self.world.room(node) / 3;
         let here = self.pods(node, |pod| pod.state != PodState::Gone);
         for pod in here.into_iter().skip(fits) {
             self.world.leave_at(node, pod)?;

@@ -108,7 +108,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub(super) fn draw(
     seed: u64,
     without: &BTreeSet<String>,
-    components: &[Arc<Policy>],
+    components: &[(String, Arc<Policy>)],
 ) -> Result<Drawn, WorldError> {
     let mut dice = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(0xfa17));
     let on = |name: &str| !without.contains(name);
@@ -186,9 +186,12 @@ fn minds(
     dice: &mut Rng,
     seed: u64,
     on: &impl Fn(&str) -> bool,
-    components: &[Arc<Policy>],
+    components: &[(String, Arc<Policy>)],
 ) -> Vec<Decides> {
-    let mut minds: Vec<Decides> = components.iter().cloned().map(Decides::from).collect();
+    let mut minds: Vec<Decides> = components
+        .iter()
+        .map(|(_, policy)| Decides::from(Arc::clone(policy)))
+        .collect();
     for (place, (_, policy)) in policies::ALL.iter().enumerate() {
         let wanted = place == 0 || (on("hostile-policies") && dice.below(3) == 0);
         if wanted {

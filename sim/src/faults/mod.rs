@@ -44,8 +44,8 @@ pub struct Options {
     pub storm: u64,
     /// What must stay off, by the names of [`names`].
     pub without: BTreeSet<String>,
-    /// Components that decide on some nodes, beside the native policies.
-    pub components: Vec<Arc<Policy>>,
+    /// Components that decide on some nodes, beside the native policies, with their references.
+    pub components: Vec<(String, Arc<Policy>)>,
     /// For canaries: spoils each node's core.
     pub spoil: Spoil,
 }
@@ -69,7 +69,7 @@ pub struct Lived {
 
 /// A law broke.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("seed {seed}, step {step}: {error}\n{}\nrepeat: {}", tail.join("\n"), self.command())]
+#[error("step {step}: {error}\n{}\nneeds: {}\nrepeat: {}", tail.join("\n"), self.needs(), self.command())]
 pub struct Broken {
     /// Of the life.
     pub seed: u64,
@@ -83,8 +83,8 @@ pub struct Broken {
     pub storm: u64,
     /// What was off.
     pub without: BTreeSet<String>,
-    /// Whether components took part.
-    pub components: bool,
+    /// References of components that took part.
+    pub components: Vec<String>,
 }
 
 impl Broken {
@@ -106,12 +106,66 @@ impl Broken {
             let names: Vec<&str> = self.without.iter().map(String::as_str).collect();
             command.push_str(&format!(" --without {}", names.join(",")));
         }
-        if self.components {
-            command.push_str(" --components");
+        for reference in &self.components {
+            command.push_str(&format!(" --policy {reference}"));
         }
         command
     }
+
+    /// What it needs: all that was not off. Few names after [`shrink`].
+    fn needs(&self) -> String {
+        let on = names().filter(|name| !self.without.contains(*name));
+        on.collect::<Vec<_>>().join(", ")
+    }
 }
+
+/// Situations that a search must have met, or it has tested too little.
+pub const MUST_MEET: [&str; 44] = [
+    "add-while-down",
+    "address-lost",
+    "address-of-nobody-given-back",
+    "block-lost",
+    "built-in-decides",
+    "checkpoint-corrupt",
+    "checkpoint-failed",
+    "checkpoint-lost",
+    "clock-set-back",
+    "clock-set-forward",
+    "cooling-lost",
+    "crash",
+    "crash-before-link-ready",
+    "crash-between-attach-and-modify",
+    "crash-between-create-and-attach",
+    "crash-during-assign",
+    "crash-during-attach",
+    "crash-during-create",
+    "crash-during-delete",
+    "crash-during-detach",
+    "crash-during-modify",
+    "crash-during-unassign",
+    "crash-during-write",
+    "del-while-down",
+    "device-did-not-appear",
+    "ec2-denied",
+    "ec2-throttled",
+    "ec2-unknown",
+    "eni-adopted",
+    "eni-lost",
+    "eni-not-configured",
+    "eni-orphan",
+    "holders-rebuilt-from-links",
+    "link-not-made-ready",
+    "look-failed",
+    "node-full",
+    "plugin-hung-up",
+    "pod-deleted-while-waiting",
+    "policy-failed",
+    "same-address-again",
+    "sandbox-gone-at-start",
+    "served-by-a-later-sandbox",
+    "subnet-empty",
+    "taken-behind-the-nodes-back",
+];
 
 /// Lives a seed; on failure once more with a trace.
 pub fn live(seed: u64, options: &Options) -> Result<Lived, Box<Broken>> {
@@ -139,7 +193,7 @@ fn lived(seed: u64, options: &Options, traced: bool) -> Result<Lived, Box<Broken
             tail: tail.map(clipped).collect(),
             storm: options.storm(),
             without: options.without.clone(),
-            components: !options.components.is_empty(),
+            components: options.components.iter().map(|it| it.0.clone()).collect(),
         })
     };
     let mut life = Life::begin(seed, options).map_err(|error| broken(error, None))?;

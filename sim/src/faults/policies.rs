@@ -22,8 +22,8 @@ pub(super) const ALL: [(&str, Native); 7] = [
 
 /// Addresses to spare that the sensible policy keeps.
 const SPARE: u32 = 4;
-/// How long it leaves a subnet alone that had nothing.
-const SHORTAGE_PAUSE: u64 = 2 * MINUTE;
+/// How long it leaves a subnet alone that had nothing, while pods wait and while none does.
+const SHORTAGE_PAUSE: (u64, u64) = (2 * MINUTE, 180 * MINUTE);
 /// How long it leaves alone what EC2 refused.
 const REFUSAL_PAUSE: u64 = 5 * SECOND;
 
@@ -150,7 +150,12 @@ fn grow(snapshot: &Snapshot, mut missing: u32) -> Vec<Request> {
             Unit::Address => subnet.no_addresses_at,
             Unit::Prefix => subnet.no_prefixes_at,
         };
-        subnet.own && at > 0 && now < at + SHORTAGE_PAUSE
+        let pause = if snapshot.demand.waiting.is_empty() {
+            SHORTAGE_PAUSE.1
+        } else {
+            SHORTAGE_PAUSE.0
+        };
+        subnet.own && at > 0 && now < at + pause
     });
     let refused = (snapshot.ec2.outcomes.iter())
         .any(|past| !past.code.is_empty() && now < past.at + REFUSAL_PAUSE);
