@@ -114,4 +114,6 @@ pub struct StartFacts {
     pub observation: Observation,
     /// What people should know of how the facts were found.
     pub remarks: Vec<String>,
+    /// True when it is not known which addresses were given back lately: whatever nobody holds cools.
+    pub forgotten: bool,
 }

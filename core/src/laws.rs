@@ -40,6 +40,8 @@ enum Open {
     reason = "four facts that do not depend on each other"
 )]
 struct Book {
+    /// Its own address, which an answer may list among the others.
+    primary: Option<Cidr>,
     blocks: BTreeSet<Cidr>,
     growing: u32,
     /// Blocks that EC2 has taken back, and when it said so.
@@ -199,14 +201,25 @@ impl Auditor {
             .collect();
         let calls = &self.calls;
         let look = self.look_asked_at;
+        let consistency = self.consistency;
         // A read is the truth about what has not changed for a while, news where an answer was
         // lost, and stale otherwise.
         let mut stale = BTreeSet::new();
         self.books.retain(|id, book| {
             let busy = calls.values().any(|request| request.eni() == Some(id));
             let settled = !busy && book.changed_at + book.window <= look;
-            if settled && let Some(facts) = seen.get(id) {
-                book.blocks.clone_from(&facts.blocks);
+            if settled && seen.contains_key(id) {
+                // What EC2 gave a moment ago outranks a read that does not show it yet.
+                let Book {
+                    blocks,
+                    blocks_confirmed,
+                    leaving,
+                    ..
+                } = book;
+                blocks.retain(|cidr| {
+                    let confirmed = blocks_confirmed.get(cidr).copied().unwrap_or(0);
+                    look < confirmed + consistency && !leaving.contains(cidr)
+                });
             }
             if !settled && !book.unsure {
                 stale.insert(id.clone());
@@ -218,16 +231,22 @@ impl Auditor {
             let counted = facts.attachment.is_none() && !self.creating.is_empty();
             if stale.contains(id) || (counted && !self.books.contains_key(id)) {
                 if let Some(book) = self.books.get_mut(id) {
-                    book.confirm(&facts.blocks, look);
+                    let shown: Vec<Cidr> =
+                        book.blocks.intersection(&facts.blocks).copied().collect();
+                    book.confirm(&shown, look);
                 }
                 continue;
             }
             let book = self.books.entry(id.clone()).or_default();
-            book.confirm(&facts.blocks, look);
+            book.primary = Some(Cidr::single(facts.primary));
             book.ready |= facts.role == Role::Primary;
             let Book { blocks, gone, .. } = book;
-            let stale = |cidr: &Cidr| gone.get(cidr).is_some_and(|at| look < at + self.settle);
-            blocks.extend(facts.blocks.iter().filter(|cidr| !stale(cidr)).copied());
+            let stale = |cidr: &Cidr| gone.get(cidr).is_some_and(|at| look < at + consistency);
+            let shown: Vec<Cidr> = (facts.blocks.iter().copied())
+                .filter(|cidr| !stale(cidr))
+                .collect();
+            blocks.extend(shown.iter().copied());
+            book.confirm(&shown, look);
         }
     }
 
@@ -380,6 +399,7 @@ impl Auditor {
             match outcome {
                 Ec2Outcome::Done(Ec2Gave::Eni(facts)) => {
                     let book = self.books.entry(facts.id.clone()).or_default();
+                    book.primary = Some(Cidr::single(facts.primary));
                     book.blocks.clone_from(&facts.blocks);
                     book.confirm(&facts.blocks, now);
                     (book.changed_at, book.window) = (now, self.consistency);
@@ -393,9 +413,10 @@ impl Auditor {
             return;
         };
         book.changed_at = now;
-        book.window = match outcome {
-            Ec2Outcome::Unknown { .. } => self.settle,
-            Ec2Outcome::Done(_) | Ec2Outcome::Refused { .. } => self.consistency,
+        book.window = match (&request, outcome) {
+            (Ec2Request::Unassign { .. }, _)
+            | (_, Ec2Outcome::Done(_) | Ec2Outcome::Refused { .. }) => self.consistency,
+            (_, Ec2Outcome::Unknown { .. }) => self.settle,
         };
         match (&request, outcome) {
             (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Unknown { .. }) => {
@@ -409,7 +430,9 @@ impl Auditor {
             }
             (Ec2Request::Assign { .. }, Ec2Outcome::Done(Ec2Gave::Blocks(blocks))) => {
                 book.growing = 0;
-                book.blocks.extend(blocks.iter().copied());
+                let own = book.primary;
+                let given = blocks.iter().filter(|cidr| Some(**cidr) != own);
+                book.blocks.extend(given.copied());
                 book.confirm(blocks, now);
             }
             (Ec2Request::AttachEni { .. }, Ec2Outcome::Done(_)) => book.confirm([], now),

@@ -153,6 +153,9 @@ impl Node {
             if let Some(request) = self.next_call(place)
                 && now >= self.throttle.until(request.action())
             {
+                if self.waits_for_a_view(place, &request, now) {
+                    continue;
+                }
                 self.call(request, out);
                 continue;
             }
@@ -163,6 +166,20 @@ impl Node {
                 out.push(Effect::ConfigureEni(link));
             }
         }
+    }
+
+    /// Whether EC2 must be looked at before this call: what was given up long ago, or what nobody
+    /// decided upon with a fresh view, is not destroyed on an old one.
+    fn waits_for_a_view(&mut self, place: usize, request: &Ec2Request, now: Millis) -> bool {
+        let eni = &self.pool.enis[place];
+        let fresh = now <= eni.confirmed_at + self.config.times.fresh_view;
+        if fresh || !matches!(request, Ec2Request::DetachEni { .. }) {
+            return false;
+        }
+        let pause = self.throttle.backoff(0);
+        self.pool.enis[place].retry_at = now + pause;
+        self.want_look(now);
+        true
     }
 
     /// The EC2 call that the ENI needs next.

@@ -29,6 +29,9 @@ use crate::time::{MINUTE, Millis};
 const MAX_OUTCOMES: usize = 32;
 const OUTCOME_AGE: Millis = 15 * MINUTE;
 
+/// More addresses of one block are not in use: no node runs so many pods.
+const MAX_IN_USE: usize = 256;
+
 /// How an earlier action ended.
 #[derive(Clone, Debug)]
 pub(crate) struct PastOutcome {
@@ -178,6 +181,9 @@ impl Node {
         }
         node.take_up(facts.saved.coming.clone(), now);
         node.restore(facts.saved, &facts.gone, now, &mut out);
+        if facts.forgotten {
+            node.let_all_cool(now);
+        }
         for id in detaching {
             node.give_up(&id);
         }
@@ -197,11 +203,10 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let latest = now + self.config.times.cooldown;
-        for (address, until) in saved.cooling {
-            // A clock that was set back must not keep an address for ever.
-            if until > now {
-                self.pool.cool(address, until.min(latest));
-            }
+        for (address, _) in saved.cooling {
+            // The machine's clock may have been set since, in either direction: only a whole
+            // cooldown from now on is surely enough.
+            self.pool.cool(address, latest);
         }
         for allocation in saved.allocations {
             if gone.contains(&allocation.key) {
@@ -220,6 +225,20 @@ impl Node {
                     "the checkpoint gives {address} to two sandboxes; pod {pod} comes second"
                 );
                 report(out, Severity::Error, "address-twice", message);
+            }
+        }
+    }
+
+    /// Nothing is known of what was given back lately: it may be any address that nobody holds.
+    fn let_all_cool(&mut self, now: Millis) {
+        let until = now + self.config.times.cooldown;
+        let blocks: Vec<_> = (self.pool.enis.iter())
+            .flat_map(|eni| eni.blocks.keys().copied())
+            .collect();
+        for cidr in blocks {
+            // Of a block as large as IPv6's only the lowest addresses can have been in use.
+            for address in cidr.addresses().take(MAX_IN_USE) {
+                self.pool.cool(address, until);
             }
         }
     }
@@ -583,9 +602,12 @@ impl Node {
 
 /// Whether an ENI is not yet what it is to become.
 fn has_work(eni: &Eni) -> bool {
+    // One that is let go while its link is being made ready waits for the end of that.
+    let waits = eni.goal == Goal::Leave && eni.link == Link::Configuring;
     eni.missing_since.is_none()
         && !eni.left_alone
-        && ((eni.goal == Goal::Leave && eni.link != Link::Configuring)
+        && !waits
+        && (eni.goal == Goal::Leave
             || eni.link == Link::Absent
             || eni.attachment.as_ref().is_none_or(|attachment| {
                 eni.ours && eni.role == Role::Secondary && !attachment.delete_on_termination

@@ -268,6 +268,17 @@ impl Node {
             }
         }
         if fresh_change {
+            // The change says nothing of blocks that were there long before it: no read is so old
+            // that it would not show them.
+            let old: Vec<Cidr> = (eni.blocks.iter())
+                .filter(|(cidr, block)| {
+                    block.since + consistency <= asked_at && !facts.blocks.contains(cidr)
+                })
+                .map(|(cidr, _)| *cidr)
+                .collect();
+            for cidr in old {
+                self.suspect_block(id, cidr, asked_at, out);
+            }
             return;
         }
         if let (Some(known), Some(seen)) = (&mut eni.attachment, &facts.attachment) {
@@ -288,13 +299,14 @@ impl Node {
         }
         eni.left_alone = !facts.managed;
         eni.excluded = facts.excluded || !facts.managed;
+        let news = eni.news(facts, asked_at, consistency);
         let missing: Vec<Cidr> = eni
             .blocks
             .keys()
             .filter(|cidr| !facts.blocks.contains(cidr))
             .copied()
             .collect();
-        for cidr in facts.blocks.iter().copied() {
+        for cidr in news {
             self.pool.add_block(id, cidr, asked_at);
         }
         for cidr in missing {
@@ -312,6 +324,7 @@ impl Node {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
+        let consistency = self.config.times.consistency;
         let Some(eni) = self.pool.eni_mut(id) else {
             return;
         };
@@ -331,11 +344,16 @@ impl Node {
         }
         let (asked, subnet, unit) = (eni.growing, eni.subnet.clone(), eni.growing_unit);
         eni.growing = 0;
+        let news = eni.news(facts, asked_at, consistency);
         // What was to leave and is not there has left; what is there has stayed.
-        eni.blocks.retain(|cidr, block| {
+        let Eni { blocks, gone, .. } = eni;
+        blocks.retain(|cidr, block| {
             let seen = facts.blocks.contains(cidr);
             if seen {
                 block.confirmed_at = asked_at;
+            }
+            if !seen && block.leaving {
+                gone.insert(*cidr, asked_at);
             }
             seen || !block.leaving
         });
@@ -343,7 +361,7 @@ impl Node {
             block.leaving = false;
         }
         let mut found = 0;
-        for cidr in facts.blocks.iter().copied() {
+        for cidr in news {
             found += u32::from(self.pool.add_block(id, cidr, asked_at));
         }
         if asked > 0 {

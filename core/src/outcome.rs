@@ -104,7 +104,12 @@ impl Node {
             self.created(intent, outcome, now, out);
             return;
         };
-        let settle = now + self.config.times.settle;
+        let settle = match &request {
+            // Taken for still there, the blocks would be given to pods: only a read that cannot be
+            // older than the call tells.
+            Ec2Request::Unassign { .. } => now + self.config.times.consistency,
+            _ => now + self.config.times.settle,
+        };
         let Some(eni) = self.pool.eni_mut(&id) else {
             return;
         };
@@ -221,7 +226,9 @@ impl Node {
         match outcome {
             Ec2Outcome::Done(Ec2Gave::Blocks(blocks)) if !blocks.is_empty() => {
                 let mut added = 0;
-                for cidr in blocks {
+                let own = self.pool.eni(id).map(|eni| Cidr::single(eni.primary));
+                // An answer that lists all addresses of the ENI lists its own one, too.
+                for cidr in blocks.into_iter().filter(|cidr| Some(*cidr) != own) {
                     added += u32::from(self.pool.add_block(id, cidr, now));
                 }
                 if added == 0 {
@@ -271,7 +278,7 @@ impl Node {
     }
 
     fn unassigned(&mut self, id: &EniId, blocks: &[Cidr], outcome: Ec2Outcome, now: Millis) {
-        let settle = now + self.config.times.settle;
+        let settle = now + self.config.times.consistency;
         let unit = blocks.first().map_or(Unit::Address, Cidr::unit);
         let asked = blocks.len() as u32;
         let Some(eni) = self.pool.eni_mut(id) else {
@@ -280,6 +287,7 @@ impl Node {
         match outcome {
             Ec2Outcome::Done(_) => {
                 eni.blocks.retain(|cidr, _| !blocks.contains(cidr));
+                eni.gone.extend(blocks.iter().map(|cidr| (*cidr, now)));
                 self.record(PastOutcome {
                     eni: Some(id.clone()),
                     asked,

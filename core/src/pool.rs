@@ -40,7 +40,9 @@ pub(crate) struct Block {
     pub(crate) cooling: u32,
     /// Since when nobody holds an address of it; 0 while somebody does.
     pub(crate) idle_since: Millis,
-    /// When EC2 last said that the ENI has it.
+    /// When EC2 first said that the ENI has it.
+    pub(crate) since: Millis,
+    /// When EC2 last said so.
     pub(crate) confirmed_at: Millis,
     /// An unassign of it is under way: nothing of it is given.
     pub(crate) leaving: bool,
@@ -66,6 +68,8 @@ pub(crate) struct Eni {
     pub(crate) blocks: BTreeMap<Cidr, Block>,
     pub(crate) link: Link,
     pub(crate) goal: Goal,
+    /// Blocks that it had, and when EC2 took them back: a read may show them for a while.
+    pub(crate) gone: BTreeMap<Cidr, Millis>,
     /// When the daemon came to know it.
     pub(crate) since: Millis,
     /// When a pod last gave an address of it back; when it became known, if none did.
@@ -118,6 +122,7 @@ impl Eni {
                 Link::Absent
             },
             goal: Goal::Keep,
+            gone: BTreeMap::new(),
             since: now,
             idle_since: now,
             growing: 0,
@@ -215,6 +220,18 @@ impl Eni {
         self.device().0
     }
 
+    /// Blocks that a read asked for at this time shows; not those which it may only show still.
+    pub(crate) fn news(
+        &mut self,
+        facts: &EniFacts,
+        asked_at: Millis,
+        consistency: Millis,
+    ) -> Vec<Cidr> {
+        self.gone.retain(|_, at| asked_at < *at + consistency);
+        let shown = facts.blocks.iter().copied();
+        shown.filter(|cidr| !self.gone.contains_key(cidr)).collect()
+    }
+
     fn block_of(&self, address: IpAddr) -> Option<Cidr> {
         let (cidr, _) = self.blocks.range(..Cidr::after(address)).next_back()?;
         cidr.contains(address).then_some(*cidr)
@@ -284,6 +301,7 @@ impl Pool {
         let Some(eni) = self.eni_mut(id) else {
             return false;
         };
+        eni.gone.remove(&cidr);
         if let Some(block) = eni.blocks.get_mut(&cidr) {
             block.confirmed_at = block.confirmed_at.max(now);
             return false;
@@ -294,6 +312,7 @@ impl Pool {
                 assigned,
                 cooling,
                 idle_since: if assigned == 0 { now } else { 0 },
+                since: now,
                 confirmed_at: now,
                 ..Block::default()
             },

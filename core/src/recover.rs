@@ -64,17 +64,24 @@ pub struct Recovered {
     pub rebuilt: bool,
     /// For people.
     pub remarks: Vec<String>,
+    /// True when it is not known which addresses were given back lately.
+    pub forgotten: bool,
 }
 
-/// Holds the checkpoint against the kernel. `pods` is what the kernel has for pods; `is_here` says
+/// Holds the checkpoint against the kernel. `cooling_known` tells whether the file of cooling addresses
+/// was there and whole. `pods` is what the kernel has for pods; `is_here` says
 /// whether a sandbox's link is on the node, and takes what it cannot tell for here.
 pub fn recover(
     found: Found,
+    cooling_known: bool,
     pods: &[PodLink],
     is_here: impl Fn(&Allocation) -> bool,
     now: Millis,
 ) -> Recovered {
-    let mut recovered = Recovered::default();
+    let mut recovered = Recovered {
+        forgotten: !cooling_known || !matches!(found, Found::Whole(_)),
+        ..Recovered::default()
+    };
     match found {
         Found::Whole(saved) => recovered.saved = saved,
         Found::Bad(why) => recovered

@@ -10,6 +10,9 @@ use crate::account::{Fault, Stage};
 use crate::rng::Rng;
 use crate::world::{Decides, Dice, Pod, PodState, Weather, World, WorldError};
 
+/// A look comes at least so often, and confirms what an earlier one made suspect.
+const NEXT_LOOK: Millis = 12 * MINUTE;
+
 /// A world under a storm.
 pub(super) struct Life {
     pub(super) world: World,
@@ -244,9 +247,13 @@ impl Life {
             self.make_room(node)?;
         }
         let world = &mut self.world;
-        if !world.run_until_rest(REST_WITHIN)? {
-            let law = format!("L1: no rest within {} minutes", REST_WITHIN / MINUTE);
-            return Err(world.restless(law));
+        // What happened behind a node's back is found by its next look, which may come after a rest.
+        for pause in [0, NEXT_LOOK] {
+            world.advance(pause)?;
+            if !world.run_until_rest(REST_WITHIN)? {
+                let law = format!("L1: no rest within {} minutes", REST_WITHIN / MINUTE);
+                return Err(world.restless(law));
+            }
         }
         world.check_agreement()?;
         let before = world.mutations();

@@ -32,14 +32,15 @@ enum Checkpoint {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     checkpoint: Checkpoint,
-    cooling: Vec<(IpAddr, Millis)>,
+    /// Absent when the file is.
+    cooling: Option<Vec<(IpAddr, Millis)>>,
 }
 
 impl Disk {
     pub(super) fn holding(saved: &Saved) -> Self {
         Self {
             checkpoint: Checkpoint::Whole(saved.allocations.clone()),
-            cooling: saved.cooling.clone(),
+            cooling: Some(saved.cooling.clone()),
         }
     }
 
@@ -49,7 +50,7 @@ impl Disk {
             return;
         }
         if cooling_changed {
-            self.cooling.clone_from(&saved.cooling);
+            self.cooling = Some(saved.cooling.clone());
         }
         if reach == Reach::Everything {
             self.checkpoint = Checkpoint::Whole(saved.allocations.clone());
@@ -65,7 +66,12 @@ impl Disk {
     }
 
     pub(super) fn lose_cooling(&mut self) {
-        self.cooling.clear();
+        self.cooling = None;
+    }
+
+    /// Whether the file of cooling addresses is there.
+    pub(super) fn knows_cooling(&self) -> bool {
+        self.cooling.is_some()
     }
 
     /// What a start finds.
@@ -75,7 +81,7 @@ impl Disk {
             Checkpoint::Corrupt => Found::Bad("it ends in its middle".to_owned()),
             Checkpoint::Whole(allocations) => Found::Whole(Saved {
                 allocations: allocations.clone(),
-                cooling: self.cooling.clone(),
+                cooling: self.cooling.clone().unwrap_or_default(),
             }),
         }
     }

@@ -39,8 +39,18 @@ impl SimNode {
 
     /// A pod's sandbox asks once more for what it holds.
     pub(super) fn ask_again(&mut self, pod: usize, around: &mut Surroundings<'_>) {
-        let it = self.pods.all.get(pod);
-        if self.up && it.is_some_and(|it| it.state == PodState::Running) {
+        let running = self.pods.all.get(pod);
+        let Some(it) = running.filter(|it| it.state == PodState::Running) else {
+            return;
+        };
+        // Known by its link only, after a lost checkpoint, it is a stranger under its own name.
+        let key = it.key();
+        let known = self
+            .node
+            .holdings()
+            .iter()
+            .any(|it| it.allocation.key == key);
+        if self.up && known {
             self.add(pod, Wish::AddAgain, around);
         }
     }
@@ -262,7 +272,7 @@ impl SimNode {
         match reply {
             Reply::NotDurable => around.later(RETRY, Due::Delete { node, pod, attempt }),
             // Found in the kernel after the checkpoint was lost: known by its link only.
-            Reply::UnknownSandbox if !by_link && it.link.is_some() => {
+            Reply::UnknownSandbox if !by_link && it.link.is_some() && attempt == it.attempts => {
                 self.delete(pod, attempt, true, around);
             }
             // The link goes with the sandbox that it belongs to.

@@ -373,8 +373,7 @@ impl World {
 
     /// Says that the world does not come to rest, and what stands in the way.
     pub fn restless(&self, law: String) -> WorldError {
-        let busy = self.nodes.iter().find(|it| !it.is_at_rest(self.now));
-        let Some(it) = busy.or_else(|| self.nodes.first()) else {
+        let Some(it) = self.nodes.iter().max_by_key(|it| it.active_at) else {
             return self.law("", law);
         };
         let waiting = it.pods.count(PodState::Waiting);

@@ -386,8 +386,10 @@ impl SimNode {
         let now = self.time(around.now);
         let effects = self.node.handle((self.spoil.event)(event), now);
         let effects = (self.spoil.effects)(effects);
-        if self.node.next_wake().is_some_and(|wake| wake <= now) {
-            self.broken = Some("L1: the node wants to be woken at a time that has passed".into());
+        if let Some(wake) = self.node.next_wake().filter(|wake| *wake <= now) {
+            let law =
+                format!("L1: at {now} the node wants to be woken at {wake}, which has passed");
+            self.broken = Some(law);
             return;
         }
         self.perform(effects, around);

@@ -14,7 +14,7 @@ use onsen_core::time::Millis;
 
 use super::ec2::Look;
 use super::node::SimNode;
-use super::pods::{PodState, RETRY, Wish};
+use super::pods::{RETRY, Wish};
 use super::setup::{setting_list, unit};
 use super::{Due, Surroundings};
 
@@ -134,7 +134,7 @@ impl SimNode {
             let name = link_of_key(&allocation.key).unwrap_or(&own);
             links.iter().any(|it| it.link.as_deref() == Some(name))
         };
-        let recovered = recover(found, &links, is_here, now);
+        let recovered = recover(found, self.disk.knows_cooling(), &links, is_here, now);
         if recovered.rebuilt {
             around.marks.hit("holders-rebuilt-from-links");
             self.disk
@@ -152,6 +152,7 @@ impl SimNode {
             gone: recovered.gone,
             observation,
             remarks: recovered.remarks,
+            forgotten: recovered.forgotten,
         };
         let before = self.auditor.clone();
         match Auditor::start(&self.config, &facts, Some(before), around.now) {
@@ -185,7 +186,6 @@ impl SimNode {
         if around.skies.loses_cooling() {
             around.marks.hit("cooling-lost");
             self.disk.lose_cooling();
-            around.truth.forgot_cooling(around.place);
         }
         let found = self.disk.read();
         if let Found::Bad(_) = &found {
@@ -193,10 +193,5 @@ impl SimNode {
             self.disk.lose_checkpoint();
         }
         found
-    }
-
-    /// Pods that still want an address.
-    pub(super) fn waits(&self) -> usize {
-        self.pods.count(PodState::Waiting)
     }
 }

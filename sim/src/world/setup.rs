@@ -1,6 +1,6 @@
 //! How a world begins: the account, the nodes, their first pools.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use onsen_core::answer;
 use onsen_core::cidr::Unit;
@@ -187,9 +187,8 @@ impl World {
         saved.allocations.sort_by(|a, b| a.key.cmp(&b.key));
         let facts = StartFacts {
             saved,
-            gone: BTreeSet::new(),
             observation,
-            remarks: Vec::new(),
+            ..StartFacts::default()
         };
         let auditor = Auditor::start(&config, &facts, None, START).map_err(bad_pool)?;
         let disk = Disk::holding(&facts.saved);

@@ -7,8 +7,7 @@
 //! Laws: P1 no two live pods of the VPC with one address · P2 an address that is given is on an ENI of
 //! this instance whose device is there · P3 never before its cooldown ends · P4 the same again ·
 //! E2 nothing that a live pod needs is destroyed · E5 at rest the pools and the account agree.
-//! What was taken away behind a node's back is not the node's fault; nor is what it forgot because
-//! its file was lost.
+//! What was taken away behind a node's back is not the node's fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -94,11 +93,6 @@ impl Truth {
         self.released.insert(address, (now, node));
     }
 
-    /// The node lost its file of cooling addresses: it cannot know them.
-    pub(super) fn forgot_cooling(&mut self, node: usize) {
-        self.released.retain(|_, (_, of)| *of != node);
-    }
-
     /// E2: a call leaves the node.
     pub(super) fn sent(
         &self,
@@ -169,9 +163,15 @@ impl Truth {
         if known.len() == real.len() && real.iter().all(|(id, it)| known.get(id) == Some(it)) {
             return Ok(());
         }
-        Err(format!(
-            "E5: the pool of {name} holds {known:?}, EC2 has {real:?}"
-        ))
+        let differs = |id: &&EniId| known.get(*id) != real.get(*id);
+        let ids: BTreeSet<&EniId> = known.keys().copied().chain(real.keys()).collect();
+        let told: Vec<String> = (ids.into_iter().filter(differs))
+            .map(|id| {
+                let (pool, ec2) = (known.get(id), real.get(id));
+                format!("of {id} the pool of {name} has {pool:?} and EC2 {ec2:?}")
+            })
+            .collect();
+        Err(format!("E5: {}", told.join("; ")))
     }
 }
 
