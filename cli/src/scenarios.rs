@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     paths: Vec<PathBuf>,
     #[arg(long, value_name = "REF", help = "builtin:NAME or file:PATH")]
     policy: String,
+    /// Let scenarios live under the rules of upstream that they name: each must fail as it says
+    #[arg(long)]
+    upstream: bool,
     /// Only scenarios with this text in their file or name
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -92,7 +95,10 @@ fn run(arguments: &Arguments) -> Result<Report, CliError> {
     let started = Instant::now();
     let (scenarios, unreadable) = load(arguments)?;
     let deciders = deciders(&arguments.policy)?;
-    let tried = try_all(&scenarios, &deciders);
+    let tried = try_all(&scenarios, &deciders, arguments.upstream);
+    if tried.is_empty() && unreadable.is_empty() {
+        return Err(CliError::NoScenario);
+    }
     Ok(Report {
         tried,
         unreadable,
@@ -181,9 +187,9 @@ fn search(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), CliError> {
 }
 
 /// Tries each scenario, on all cores; the order stays.
-fn try_all(scenarios: &[Found], deciders: &Deciders) -> Vec<Tried> {
+fn try_all(scenarios: &[Found], deciders: &Deciders, upstream: bool) -> Vec<Tried> {
     let next = AtomicUsize::new(0);
-    let verdicts: Mutex<BTreeMap<usize, Verdict>> = Mutex::new(BTreeMap::new());
+    let verdicts: Mutex<BTreeMap<usize, Option<Verdict>>> = Mutex::new(BTreeMap::new());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..cores.min(scenarios.len()) {
@@ -192,7 +198,11 @@ fn try_all(scenarios: &[Found], deciders: &Deciders) -> Vec<Tried> {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     scenarios.get(at).map(|it| (at, it))
                 } {
-                    let verdict = scenario.run(deciders);
+                    let verdict = if upstream {
+                        scenario.run_as_upstream(deciders)
+                    } else {
+                        Some(scenario.run(deciders))
+                    };
                     let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
                     verdicts.insert(at, verdict);
                 }
@@ -205,7 +215,10 @@ fn try_all(scenarios: &[Found], deciders: &Deciders) -> Vec<Tried> {
     let files = scenarios.iter().map(|(file, _)| file.clone());
     files
         .zip(verdicts.into_values())
-        .map(|(file, verdict)| Tried { file, verdict })
+        .filter_map(|(file, verdict)| {
+            let verdict = verdict?;
+            Some(Tried { file, verdict })
+        })
         .collect()
 }
 

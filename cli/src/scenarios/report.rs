@@ -137,6 +137,9 @@ impl Report {
                 time(verdict.virtual_ms),
                 counted(verdict.decisions as usize, "decision"),
             );
+            for told in &verdict.as_upstream {
+                let _ = writeln!(text, "        upstream: {told}");
+            }
             for failure in &verdict.failures {
                 text.push_str(&explain(failure));
             }

@@ -26,10 +26,15 @@ pub(crate) struct Expected {
     pub(crate) pool: PoolExpected,
     /// The pods now.
     pub(crate) pods: PodsExpected,
+    /// Questions to the policy since the step began.
+    pub(crate) decisions: Option<Number>,
+    /// ENIs that this node has made and that are attached to nothing.
+    pub(crate) unattached: Option<Number>,
     /// What the policy has asked for since the step began, in order; `[]` for nothing.
     pub(crate) actions: Option<Vec<ActionExpected>>,
     /// EC2 calls since the step began, by EC2's names. Operations that are not mentioned may be called;
-    /// `total` counts all that change something.
+    /// `total` counts all that change something, `throttled` those
+    /// that EC2 refused because there were too many, on all nodes.
     pub(crate) calls: Option<BTreeMap<String, Number>>,
 }
 
@@ -63,6 +68,8 @@ pub(crate) struct PodsExpected {
     pub(crate) running: Option<Number>,
     /// Pods that do not.
     pub(crate) waiting: Option<Number>,
+    /// Pods that hold an address which EC2 does not route to this node.
+    pub(crate) cut_off: Option<Number>,
     /// Refusals since the start, by code: `node-full`, `subnet-empty`, `ec2-denied`, `ec2-throttled`,
     /// `waited-too-long`. `{}` for none at all.
     pub(crate) refused: Option<BTreeMap<String, Number>>,

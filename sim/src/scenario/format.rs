@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use super::expect::{DecisionExpected, Expected, PoolExpected};
+use super::upstream::Upstream;
 use crate::account::{FaultName, Operation};
 
 /// A scenario: a node that lives through some steps, or one decision on one snapshot.
@@ -32,6 +33,9 @@ pub(crate) struct Document {
         schemars(with = "Vec<BTreeMap<String, super::schema::ValueForm>>")
     )]
     pub(crate) rows: Vec<BTreeMap<String, Scalar>>,
+    /// How upstream decided, for scenarios that show what came of it.
+    #[serde(default)]
+    pub(crate) upstream: Option<Upstream>,
     /// The node and its pool before the first step.
     #[serde(default)]
     pub(crate) given: Given,
@@ -80,6 +84,8 @@ pub(crate) struct GivenNode {
     pub(crate) max_pods: u32,
     /// No pods are scheduled here.
     pub(crate) cordoned: bool,
+    /// So many more nodes like this one are on the account, and to each the same happens. Left out: none.
+    pub(crate) twins: u32,
 }
 
 /// An ENI at the start.
@@ -122,6 +128,8 @@ pub(crate) struct Step {
     pub(crate) cordon: Option<bool>,
     /// The node starts to shut down.
     pub(crate) terminate: bool,
+    /// The daemon dies, and another one starts by itself.
+    pub(crate) crash: bool,
     /// All faults end.
     pub(crate) heal: bool,
     /// A fault begins.

@@ -1,16 +1,20 @@
 //! The life of a node, step by step, on the world.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use onsen_core::answer::TAG_INSTANCE;
 use onsen_core::proposal::Request;
 use onsen_policy_runner::documents::{Scalar, Span};
 
 use super::expect::{self, Expected, Number, PodsExpected, Pool, PoolExpected};
 use super::format::{Arrive, Document, Fail, Given, Leave, Step};
 use super::{Deciders, Difference, Failure, Verdict};
-use crate::account::Fault;
-use crate::world::{NodeSetup, PodState, PoolEni, START, SimNode, World, WorldError, WorldSetup};
+use crate::account::{Eni, Fault};
+use crate::world::{
+    Ended, NodeSetup, Pod, PodState, PoolEni, START, SimNode, Spoil, World, WorldError, WorldSetup,
+};
 
 /// Decisions that a failure tells.
 const TOLD: usize = 6;
@@ -26,13 +30,14 @@ struct Life<'a> {
     /// Actions and calls before the step.
     actions_before: usize,
     calls_before: BTreeMap<String, u64>,
+    decisions_before: usize,
     /// What `always` has found; one is enough.
     broken: Option<Vec<Difference>>,
 }
 
-pub(super) fn run(document: &Document, deciders: &Deciders) -> Verdict {
+pub(super) fn run(document: &Document, spoil: &Spoil, deciders: &Deciders) -> Verdict {
     let mut verdict = Verdict::default();
-    let mut life = match begin(document, deciders) {
+    let mut life = match begin(document, spoil, deciders) {
         Ok(life) => life,
         Err(error) => {
             verdict.failures.push(Failure {
@@ -70,7 +75,11 @@ pub(super) fn run(document: &Document, deciders: &Deciders) -> Verdict {
     verdict
 }
 
-fn begin<'a>(document: &'a Document, deciders: &Deciders) -> Result<Life<'a>, String> {
+fn begin<'a>(
+    document: &'a Document,
+    spoil: &Spoil,
+    deciders: &Deciders,
+) -> Result<Life<'a>, String> {
     let Given {
         node,
         settings,
@@ -84,27 +93,32 @@ fn begin<'a>(document: &'a Document, deciders: &Deciders) -> Result<Life<'a>, St
         subnet: cidr
             .parse()
             .map_err(|error| format!("given.subnet.cidr: {error}"))?,
-        nodes: vec![NodeSetup {
-            name: "node".to_owned(),
-            instance_type: node
-                .instance_type
-                .clone()
-                .unwrap_or_else(|| "m5.large".to_owned()),
-            max_pods: node.max_pods,
-            cordoned: node.cordoned,
-            settings: texts(settings),
-            policy: Arc::clone(&deciders.chosen).into(),
-            pool: pool
-                .iter()
-                .map(|eni| PoolEni {
-                    addresses: eni.addresses,
-                    prefixes: eni.prefixes,
-                    pods: eni.pods,
-                })
-                .collect(),
-        }],
+        nodes: (0..=node.twins)
+            .map(|number| NodeSetup {
+                name: match number {
+                    0 => "node".to_owned(),
+                    number => format!("twin-{number}"),
+                },
+                instance_type: node
+                    .instance_type
+                    .clone()
+                    .unwrap_or_else(|| "m5.large".to_owned()),
+                max_pods: node.max_pods,
+                cordoned: node.cordoned,
+                settings: texts(settings),
+                policy: Arc::clone(&deciders.chosen).into(),
+                pool: pool
+                    .iter()
+                    .map(|eni| PoolEni {
+                        addresses: eni.addresses,
+                        prefixes: eni.prefixes,
+                        pods: eni.pods,
+                    })
+                    .collect(),
+            })
+            .collect(),
     };
-    let world = World::new(&setup, Arc::clone(&deciders.built_in))
+    let world = World::spoiled(&setup, Arc::clone(&deciders.built_in), spoil)
         .map_err(|error| format!("given: {error}"))?;
     Ok(Life {
         arrived: world.nodes().first().map_or(0, |node| node.pods().len()),
@@ -112,6 +126,7 @@ fn begin<'a>(document: &'a Document, deciders: &Deciders) -> Result<Life<'a>, St
         always: document.always.as_ref(),
         actions_before: 0,
         calls_before: BTreeMap::new(),
+        decisions_before: 0,
         broken: None,
     })
 }
@@ -130,20 +145,33 @@ impl Life<'_> {
         self.world.nodes().first()
     }
 
+    /// Does the same to the node and its twins.
+    fn each(
+        &mut self,
+        act: impl Fn(&mut World, usize) -> Result<(), WorldError>,
+    ) -> Result<(), String> {
+        for node in 0..self.world.nodes().len() {
+            act(&mut self.world, node).map_err(|error| words(&error))?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step) -> Result<Vec<Difference>, String> {
         self.actions_before = self.actions().len();
         self.calls_before = self.calls();
+        self.decisions_before = self.decisions();
         if let Some(settings) = &step.settings {
             let settings = texts(settings);
-            self.world
-                .change_settings(0, &settings)
-                .map_err(|e| words(&e))?;
+            self.each(|world, node| world.change_settings(node, &settings))?;
         }
         if let Some(cordoned) = step.cordon {
-            self.world.cordon(0, cordoned).map_err(|e| words(&e))?;
+            self.each(|world, node| world.cordon(node, cordoned))?;
         }
         if step.terminate {
-            self.world.terminate(0).map_err(|e| words(&e))?;
+            self.each(World::terminate)?;
+        }
+        if step.crash {
+            self.each(World::crash)?;
         }
         if step.heal {
             self.world.heal();
@@ -178,7 +206,7 @@ impl Life<'_> {
                 Some(name) => name.clone(),
                 None => format!("pod-{}", self.arrived),
             };
-            self.world.arrive(0, &name).map_err(|e| words(&e))?;
+            self.each(|world, node| world.arrive(node, &name))?;
             self.pass(arrive.every.0)?;
         }
         Ok(())
@@ -202,7 +230,7 @@ impl Life<'_> {
             Leave::Named(wanted) => names.clone_from(wanted),
         }
         for name in names {
-            self.world.leave(0, &name).map_err(|e| words(&e))?;
+            self.each(|world, node| world.leave(node, &name))?;
         }
         Ok(())
     }
@@ -298,6 +326,10 @@ impl Life<'_> {
         let pool = self.pool();
         expected.pool.compare("pool.", &pool, differences);
         self.compare_pods(&expected.pods, differences);
+        let new = (self.decisions() - self.decisions_before) as u64;
+        expect::compare("decisions", expected.decisions, new, differences);
+        let unattached = self.unattached();
+        expect::compare("unattached", expected.unattached, unattached, differences);
         if let Some(wanted) = &expected.actions {
             let actions = self.actions();
             let new: Vec<&Request> = actions.iter().skip(self.actions_before).collect();
@@ -310,12 +342,16 @@ impl Life<'_> {
 
     fn compare_pods(&self, expected: &PodsExpected, differences: &mut Vec<Difference>) {
         let Some(node) = self.node() else { return };
-        let count = |state| node.count(state) as u64;
-        for (what, wanted, state) in [
-            ("pods.running", expected.running, PodState::Running),
-            ("pods.waiting", expected.waiting, PodState::Waiting),
+        let count = |state| {
+            let nodes = self.world.nodes().iter();
+            nodes.map(|node| node.count(state) as u64).sum()
+        };
+        for (what, wanted, actual) in [
+            ("pods.running", expected.running, count(PodState::Running)),
+            ("pods.waiting", expected.waiting, count(PodState::Waiting)),
+            ("pods.cut_off", expected.cut_off, self.cut_off()),
         ] {
-            expect::compare(what, wanted, count(state), differences);
+            expect::compare(what, wanted, actual, differences);
         }
         let Some(wanted) = &expected.refused else {
             return;
@@ -343,6 +379,47 @@ impl Life<'_> {
         }
     }
 
+    /// Pods of the node with an address that EC2 does not route to it.
+    fn cut_off(&self) -> u64 {
+        let routed: Vec<_> = self.own_enis().flat_map(Eni::blocks).collect();
+        let pods = self.node().into_iter().flat_map(SimNode::pods);
+        let running = pods.filter(|pod| pod.state == PodState::Running);
+        let is_cut_off = |pod: &&Pod| match pod.address() {
+            Some(IpAddr::V4(address)) => !routed.iter().any(|it| it.contains(address)),
+            Some(IpAddr::V6(_)) | None => false,
+        };
+        running.filter(is_cut_off).count() as u64
+    }
+
+    /// ENIs that are attached to the node.
+    fn own_enis(&self) -> impl Iterator<Item = &Eni> {
+        let account = self.world.account();
+        let id = self.instance();
+        account.enis().filter(move |eni| eni.is_on(&id))
+    }
+
+    /// ENIs that the node has made and that are attached to nothing.
+    fn unattached(&self) -> u64 {
+        let id = self.instance();
+        let made_here = |eni: &&Eni| eni.tags.get(TAG_INSTANCE) == Some(&id);
+        let enis = self.world.account().enis();
+        enis.filter(made_here)
+            .filter(|eni| eni.attachment.is_none())
+            .count() as u64
+    }
+
+    fn instance(&self) -> String {
+        let name = self.node().map_or("", SimNode::name);
+        let mut instances = self.world.account().instances();
+        let found = instances.find(|instance| instance.name == name);
+        found.map_or_else(String::new, |instance| instance.instance_id)
+    }
+
+    /// Questions to the policy so far.
+    fn decisions(&self) -> usize {
+        self.node().map_or(0, |node| node.decisions().len())
+    }
+
     /// All that any decider has asked for so far.
     fn actions(&self) -> Vec<Request> {
         let decisions = self.node().into_iter().flat_map(SimNode::decisions);
@@ -361,6 +438,10 @@ impl Life<'_> {
             }
             calls.insert(name.to_owned(), count);
         }
+        let nodes = self.world.nodes().iter();
+        let all = nodes.flat_map(|node| node.record().calls());
+        let throttled = all.filter(|call| call.ended == Ended::Throttled).count();
+        calls.insert("throttled".to_owned(), throttled as u64);
         calls
     }
 

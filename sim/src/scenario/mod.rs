@@ -16,6 +16,7 @@ mod rows;
 #[cfg(test)]
 mod schema;
 mod short;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -27,7 +28,9 @@ use serde::de::DeserializeOwned;
 pub use decision::write_decision;
 pub use recorded::{WriteError, write_life};
 
+use crate::world::Spoil;
 use format::Document;
+use upstream::Rule;
 
 /// Why a file is no scenario.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +100,9 @@ pub struct Verdict {
     pub decisions: u32,
     /// The last decisions before the first failure, oldest first, in words.
     pub last_decisions: Vec<String>,
+    /// What went wrong under upstream's rules, when it lived under them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub as_upstream: Vec<String>,
 }
 
 /// One look at which things were not as expected.
@@ -202,12 +208,26 @@ impl Scenario {
     pub fn run(&self, deciders: &Deciders) -> Verdict {
         let verdict = match (&self.document.snapshot, &self.document.expect) {
             (Some(snapshot), Some(expected)) => decision::run(snapshot, expected, &deciders.chosen),
-            _ => life::run(&self.document, deciders),
+            _ => life::run(&self.document, &Spoil::default(), deciders),
         };
         Verdict {
             name: self.name.clone(),
             ..verdict
         }
+    }
+
+    /// Lets it live under the rules of upstream that it names, where it must go wrong as it says. Absent
+    /// when it names none.
+    pub fn run_as_upstream(&self, deciders: &Deciders) -> Option<Verdict> {
+        let upstream = self.document.upstream.as_ref()?;
+        let mut document = self.document.clone();
+        document.given.settings.extend(upstream.settings.clone());
+        let spoil = upstream.rule.map_or_else(Spoil::default, Rule::spoil);
+        let verdict = upstream.judge(life::run(&document, &spoil, deciders));
+        Some(Verdict {
+            name: self.name.clone(),
+            ..verdict
+        })
     }
 }
 

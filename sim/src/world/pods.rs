@@ -39,6 +39,11 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// Where its traffic comes from and goes to: what its link on the host leads to.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.link
+    }
+
     pub(super) fn key(&self) -> SandboxKey {
         self.key_of(self.attempts)
     }

@@ -147,7 +147,7 @@ impl SimNode {
         self.config.node.terminating = self.terminating;
         self.config.settings = setting_list(&self.settings);
         self.config.unit = unit(&self.settings, self.config.limits.prefixes);
-        let facts = StartFacts {
+        let mut facts = StartFacts {
             saved: recovered.saved,
             gone: recovered.gone,
             observation,
@@ -165,6 +165,7 @@ impl SimNode {
         self.up = true;
         let mut config = self.config.clone();
         (self.spoil.config)(&mut config);
+        (self.spoil.facts)(&mut facts);
         let (node, effects) = Node::start(config, facts, now);
         self.node = node;
         self.perform(effects, around);

@@ -17,6 +17,7 @@ use super::disk::Disk;
 use super::marks::Marks;
 use super::node::SimNode;
 use super::pods::{PodState, Pods};
+use super::spoil::Spoil;
 use super::truth::Truth;
 use super::weather::Skies;
 use super::{START, World, WorldError, ec2};
@@ -71,6 +72,15 @@ pub struct PoolEni {
 impl World {
     /// Begins. `built_in` decides when a node's own policy does not.
     pub fn new(setup: &WorldSetup, built_in: impl Into<Decides>) -> Result<Self, WorldError> {
+        Self::spoiled(setup, built_in, &Spoil::default())
+    }
+
+    /// Begins with cores that are spoilt from their first moment.
+    pub fn spoiled(
+        setup: &WorldSetup,
+        built_in: impl Into<Decides>,
+        spoil: &Spoil,
+    ) -> Result<Self, WorldError> {
         let nodes = setup.nodes.iter().map(|node| NodeConfig {
             name: node.name.clone(),
             instance_type: node.instance_type.clone(),
@@ -113,12 +123,12 @@ impl World {
             keeps_record: true,
         };
         for (place, node) in setup.nodes.iter().enumerate() {
-            world.start(place, node)?;
+            world.start(place, node, spoil)?;
         }
         Ok(world)
     }
 
-    fn start(&mut self, place: usize, setup: &NodeSetup) -> Result<(), WorldError> {
+    fn start(&mut self, place: usize, setup: &NodeSetup, spoil: &Spoil) -> Result<(), WorldError> {
         let kind = InstanceType::find(&setup.instance_type)
             .ok_or_else(|| WorldError::InstanceType(setup.instance_type.clone()))?;
         let owner = owner(&self.account, &setup.name)?;
@@ -192,11 +202,14 @@ impl World {
         };
         let auditor = Auditor::start(&config, &facts, None, START).map_err(bad_pool)?;
         let disk = Disk::holding(&facts.saved);
-        let (node, effects) = Node::start(config.clone(), facts, START);
+        let mut told = config.clone();
+        (spoil.config)(&mut told);
+        let (node, effects) = Node::start(told, facts, START);
         let devices = self.account.enis().filter(|it| it.is_on(owner.instance()));
         let devices = devices.map(|it| EniId::new(&*it.id)).collect();
         let begun = (node, auditor);
-        let sim = SimNode::new(setup, owner, config, begun, pods, disk, devices);
+        let mut sim = SimNode::new(setup, owner, config, begun, pods, disk, devices);
+        sim.spoil = *spoil;
         self.nodes.push(sim);
         self.with(place, |it, around| {
             it.baseline = it.counts(around.account);
