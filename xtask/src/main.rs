@@ -15,6 +15,7 @@ mod failure;
 mod languages;
 mod layers;
 mod licences;
+mod nightly;
 mod policies;
 mod purity;
 mod run;
@@ -58,6 +59,8 @@ enum Task {
     Test,
     /// All gates, all tests, the demo and the commands of the documents: what CI runs
     Ci,
+    /// What takes too long for `ci`: more random cases, long simulations
+    Nightly(nightly::Options),
     /// Run only the fast gates of `ci`: format, layers, licences, purity
     Gates,
     /// Write docs/policies/what-a-policy-sees.md from wit/policy.wit
@@ -89,6 +92,7 @@ fn perform(task: Task) -> Result<(), Failure> {
         Task::Bench(options) => bench::bench(&options),
         Task::Test => test::test(),
         Task::Ci => ci::ci(),
+        Task::Nightly(options) => nightly::nightly(&options),
         Task::Gates => ci::gates(),
         Task::Contract => contract::write(),
         Task::Docs => docs::run_all(),

@@ -14,7 +14,7 @@ mod life;
 mod recorded;
 mod rows;
 #[cfg(test)]
-mod schema;
+pub(crate) mod schema;
 mod short;
 mod upstream;
 

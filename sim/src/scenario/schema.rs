@@ -37,7 +37,7 @@ one_of! {
 /// How a [`onsen_policy_runner::documents::Scalar`] is written.
 pub(super) struct ValueForm;
 /// How a [`onsen_policy_runner::documents::Span`] is written.
-pub(super) struct DurationForm;
+pub(crate) struct DurationForm;
 
 macro_rules! forms {
     ($($type:ty, $name:literal, $schema:tt;)+) => {$(

@@ -160,7 +160,8 @@ impl Upstream {
         let missed: Vec<&str> = (self.fails.iter().filter(missed))
             .map(String::as_str)
             .collect();
-        let failures = if missed.is_empty() {
+        let is_well = missed.is_empty();
+        let failures = if is_well {
             Vec::new()
         } else {
             vec![Failure {
@@ -181,6 +182,11 @@ impl Upstream {
         Verdict {
             failures,
             as_upstream: told,
+            last_decisions: if is_well {
+                Vec::new()
+            } else {
+                verdict.last_decisions
+            },
             ..verdict
         }
     }

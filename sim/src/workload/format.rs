@@ -12,6 +12,7 @@ const MOST_PODS: u32 = 2_500;
 
 /// A workload.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "workload"))]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// A word or two, for headings.
@@ -24,6 +25,7 @@ pub struct Workload {
     #[serde(default)]
     pub max_pods: u32,
     /// How long pods come and go.
+    #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
     pub duration: Span,
     /// What comes and goes, each on its own.
     pub loads: Vec<Load>,
@@ -31,6 +33,7 @@ pub struct Workload {
 
 /// One generator of pods.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "load"))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Load {
     /// A number of pods that stay.
@@ -39,15 +42,19 @@ pub enum Load {
         pods: u32,
         /// When they come.
         #[serde(default)]
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         from: Span,
         /// When they go; absent: they stay to the end.
         #[serde(default)]
+        #[cfg_attr(test, schemars(with = "Option<crate::scenario::schema::DurationForm>"))]
         until: Option<Span>,
         /// Time between two arrivals; 0: all at once.
         #[serde(default)]
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         every: Span,
         /// Each pod lives about so long and is replaced at once; absent: none is replaced.
         #[serde(default)]
+        #[cfg_attr(test, schemars(with = "Option<crate::scenario::schema::DurationForm>"))]
         lifetime: Option<Span>,
     },
     /// A number of pods that rises and falls as a sine does.
@@ -57,8 +64,10 @@ pub enum Load {
         /// At the most.
         max: u32,
         /// From one peak to the next.
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         period: Span,
         /// When the first peak is.
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         peak: Span,
     },
     /// Groups of pods that work and end.
@@ -66,14 +75,18 @@ pub enum Load {
         /// Pods of one group.
         pods: u32,
         /// From one group to the next; about so long when `random` is set.
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         every: Span,
         /// When the first group comes.
         #[serde(default)]
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         from: Span,
         /// Within this time a group has come.
         #[serde(default)]
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         spread: Span,
         /// How long a pod works: between half and one and a half times this.
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         runtime: Span,
         /// Groups come by chance, independent of each other.
         #[serde(default)]
@@ -84,12 +97,15 @@ pub enum Load {
         /// Pods of the deployment.
         pods: u32,
         /// From one roll-out to the next.
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         every: Span,
         /// When the first one begins.
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         from: Span,
         /// New pods that come before old ones go.
         surge: u32,
         /// How long a new pod takes until an old one goes.
+        #[cfg_attr(test, schemars(with = "crate::scenario::schema::DurationForm"))]
         ready: Span,
     },
 }

@@ -9,6 +9,8 @@
 mod format;
 mod plan;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod tests;
 
 pub use format::{Load, Workload, WorkloadError};
