@@ -15,7 +15,13 @@ fn root() -> PathBuf {
 /// Runs all exhibits; each with whether it is well, its file and what it told.
 fn visit(arguments: &[&str]) -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_onsen"))
-        .args(["policy", "test", "tests/museum", "--policy", "default-warm-eni"])
+        .args([
+            "policy",
+            "test",
+            "tests/museum",
+            "--policy",
+            "default-warm-eni",
+        ])
         .args(["--format", "json"])
         .args(arguments)
         .current_dir(root())

@@ -131,12 +131,18 @@ pub(crate) fn load(path: &Path) -> Result<Found, FileError> {
         Ok(saved) => saved,
         Err(why) => return Ok(Found::Bad(why)),
     };
-    if let Some(bytes) = read(&beside_path(path))? {
-        // Without it an address may be reused early, and an ENI on its way is deleted; that is no reason
+    if let Some(beside) = read(&beside_path(path))?.and_then(|bytes| parse_beside(&bytes)) {
+        // Without it all that is free cools anew, and an ENI on its way is deleted; that is no reason
         // to distrust the rest.
-        (saved.cooling, saved.coming) = parse_beside(&bytes);
+        (saved.cooling, saved.coming) = beside;
     }
     Ok(Found::Whole(saved))
+}
+
+/// Whether it is known which addresses cool: the second file is there, and whole.
+pub(crate) fn knows_cooling(path: &Path) -> Result<bool, FileError> {
+    let bytes = read(&beside_path(path))?;
+    Ok(bytes.is_some_and(|bytes| parse_beside(&bytes).is_some()))
 }
 
 /// Makes both files durable. Cooling comes first: an address must not be free between the two.
@@ -234,7 +240,7 @@ fn parse(bytes: &[u8]) -> Result<Saved, String> {
     })
 }
 
-fn parse_beside(bytes: &[u8]) -> (Vec<(IpAddr, Millis)>, Vec<ComingEni>) {
+fn parse_beside(bytes: &[u8]) -> Option<(Vec<(IpAddr, Millis)>, Vec<ComingEni>)> {
     let known = [BESIDE_VERSION, COOLING_VERSION];
     match serde_json::from_slice::<BesideDocument>(bytes) {
         Ok(mut document) if known.contains(&document.version.as_str()) => {
@@ -251,9 +257,9 @@ fn parse_beside(bytes: &[u8]) -> (Vec<(IpAddr, Millis)>, Vec<ComingEni>) {
                 },
                 blocks: coming.blocks,
             });
-            (document.cooling, coming.collect())
+            Some((document.cooling, coming.collect()))
         }
-        Ok(_) | Err(_) => Default::default(),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -457,6 +463,7 @@ mod tests {
                 Found::Whole(expected(Vec::new())),
                 "{bad}"
             );
+            assert!(!knows_cooling(&path).unwrap(), "{bad}");
         }
         let older = r#"{"version":"onsen-cooling/1","cooling":[["10.0.1.1",1700000030000]]}"#;
         fs::write(beside_path(&path), older).unwrap();
@@ -464,6 +471,7 @@ mod tests {
             load(&path).unwrap(),
             Found::Whole(expected(saved(2).cooling))
         );
+        assert!(knows_cooling(&path).unwrap());
     }
 
     #[test]

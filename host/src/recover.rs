@@ -17,11 +17,18 @@ use crate::checkpoint::Found;
 /// its rules are about.
 pub(crate) fn recover(
     found: Found,
+    cooling_known: bool,
     links: &BTreeSet<String>,
     pods: &[PodLink],
     now: Millis,
 ) -> Recovered {
-    onsen_core::recover::recover(found, pods, |allocation| is_here(allocation, links), now)
+    onsen_core::recover::recover(
+        found,
+        cooling_known,
+        pods,
+        |allocation| is_here(allocation, links),
+        now,
+    )
 }
 
 /// Whether the sandbox's link is on the host. What cannot be told is taken for here.
@@ -77,7 +84,7 @@ mod tests {
             ..Saved::default()
         };
         let links = names(&["eth0", &onsen_wiring::host_link("old", "default", "b", 0)]);
-        let recovered = recover(Found::Whole(saved.clone()), &links, &[], 5);
+        let recovered = recover(Found::Whole(saved.clone()), true, &links, &[], 5);
         assert_eq!(recovered.saved, saved);
         assert_eq!(
             recovered.gone,
@@ -97,6 +104,7 @@ mod tests {
         };
         let recovered = recover(
             Found::Bad("cut".into()),
+            true,
             &names(&["eni0d7763386da"]),
             &[pod, stale],
             5,
@@ -127,12 +135,13 @@ mod tests {
         };
         let here = recover(
             Found::Whole(saved.clone()),
+            true,
             &names(&["eni0d7763386da"]),
             &[],
             5,
         );
         assert!(here.gone.is_empty());
-        let gone = recover(Found::Whole(saved), &names(&[]), &[], 5);
+        let gone = recover(Found::Whole(saved), true, &names(&[]), &[], 5);
         assert_eq!(gone.gone, BTreeSet::from([rebuilt.key]));
     }
 
@@ -147,7 +156,13 @@ mod tests {
             address: [10, 0, 0, 1].into(),
             link: Some(link.clone()),
         };
-        let recovered = recover(Found::Whole(saved.clone()), &names(&[&link]), &[pod], 5);
+        let recovered = recover(
+            Found::Whole(saved.clone()),
+            true,
+            &names(&[&link]),
+            &[pod],
+            5,
+        );
         assert_eq!(recovered.saved, saved);
         assert!(recovered.remarks.is_empty() && !recovered.rebuilt);
     }

@@ -154,6 +154,7 @@ pub(crate) async fn start(
             gone: recovered.gone,
             observation,
             remarks: recovered.remarks,
+            forgotten: recovered.forgotten,
         },
         now,
     );
@@ -348,11 +349,12 @@ async fn recovered(settings: &Settings, net: &Net, clock: Clock) -> Result<Recov
         .map(|(address, link)| PodLink { address, link })
         .collect();
     let found = checkpoint::load(path).map_err(|error| error.to_string())?;
+    let cooling_known = checkpoint::knows_cooling(path).map_err(|error| error.to_string())?;
     let mut aside = None;
     if let Found::Bad(_) = found {
         aside = Some(checkpoint::set_aside(path, clock.now()).map_err(|error| error.to_string())?);
     }
-    let mut recovered = recover::recover(found, &links, &pods, clock.now());
+    let mut recovered = recover::recover(found, cooling_known, &links, &pods, clock.now());
     if let Some(aside) = aside {
         recovered
             .remarks

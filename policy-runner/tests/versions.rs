@@ -45,7 +45,7 @@ fn guest(contract: &str, version: &str) -> Vec<u8> {
         .unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let mut encoder = ComponentEncoder::default();
-    encoder = encoder.module(&module).unwrap();
+    encoder.module(&module).unwrap();
     encoder.validate(true).encode().unwrap()
 }
 

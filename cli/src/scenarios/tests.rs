@@ -24,6 +24,7 @@ fn arguments(files: &[(&str, &str)]) -> (tempfile::TempDir, Arguments) {
     let arguments = Arguments {
         paths: vec![folder.path().to_owned()],
         policy: "default-warm-eni".to_owned(),
+        upstream: false,
         filter: None,
         watch: false,
     };

@@ -137,7 +137,7 @@ impl Account {
         let primary = self.rng.sample(free, 1).pop()?;
         let groups = self.groups.first().map(|(id, _)| id.clone());
         let mut eni = self.blank_eni(at, primary, groups.into_iter().collect());
-        eni.description = SOMEBODY.to_owned();
+        SOMEBODY.clone_into(&mut eni.description);
         eni.status = EniStatus::Available;
         Some(eni)
     }
@@ -182,7 +182,7 @@ impl Account {
             eni.addresses.extend(blocks.into_iter().map(Cidr::first));
         }
         let eni_id = eni.id.clone();
-        let device_index = (1..).find(|it| !taken.contains(it)).unwrap_or(1);
+        let device_index = (1..u32::MAX).find(|it| !taken.contains(it)).unwrap_or(1);
         self.add_eni(now_ms, u64::MAX, eni);
         let attached = self.attach(
             now_ms,

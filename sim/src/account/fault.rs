@@ -98,7 +98,7 @@ catalogue! {
     ErrorBodyWith200 = "error-body-with-200", Unheard, "HTTP 200, and the document is an error.";
     Garbage = "garbage", Unheard, "HTTP 200, and the body is noise.";
 
-    StaleRead = "stale-read", Read, "DescribeNetworkInterfaces shows the account as it was `delay_ms` ago (30 s at most).";
+    StaleRead = "stale-read", Read, "`DescribeNetworkInterfaces` shows the account as it was `delay_ms` ago (30 s at most).";
     PartialPage = "partial-page", Read, "Describe: the first page is empty and the others hold one object, all with a `nextToken`.";
 
     ImdsStale = "imds-stale", Metadata, "The metadata is `delay_ms` old (30 s at most).";

@@ -1,11 +1,11 @@
-//! A node's two files, as the daemon writes and reads them: the checkpoint, and beside it the
-//! addresses that cool.
+//! A node's two files, as the daemon writes and reads them: the checkpoint, and beside it the rest:
+//! the addresses that cool, the ENIs that are on their way.
 //!
 //! In: what the core wants saved, and how far a write came. Out: what a start finds.
 
 use std::net::IpAddr;
 
-use onsen_core::effect::{Allocation, Saved};
+use onsen_core::effect::{Allocation, ComingEni, Saved};
 use onsen_core::recover::Found;
 use onsen_core::time::Millis;
 
@@ -14,8 +14,8 @@ use onsen_core::time::Millis;
 pub(super) enum Reach {
     /// Both files are as they were.
     Nothing,
-    /// The file of cooling addresses is new, the checkpoint is old.
-    Cooling,
+    /// The file of the rest is new, the checkpoint is old.
+    Rest,
     /// Both are new.
     Everything,
 }
@@ -33,24 +33,40 @@ enum Checkpoint {
 pub(super) struct Disk {
     checkpoint: Checkpoint,
     /// Absent when the file is.
-    cooling: Option<Vec<(IpAddr, Millis)>>,
+    rest: Option<Rest>,
+}
+
+/// What is beside the checkpoint.
+#[derive(Clone, Debug, Default)]
+struct Rest {
+    cooling: Vec<(IpAddr, Millis)>,
+    coming: Vec<ComingEni>,
+}
+
+impl Rest {
+    fn of(saved: &Saved) -> Self {
+        Self {
+            cooling: saved.cooling.clone(),
+            coming: saved.coming.clone(),
+        }
+    }
 }
 
 impl Disk {
     pub(super) fn holding(saved: &Saved) -> Self {
         Self {
             checkpoint: Checkpoint::Whole(saved.allocations.clone()),
-            cooling: Some(saved.cooling.clone()),
+            rest: Some(Rest::of(saved)),
         }
     }
 
-    /// Cooling comes first: an address must not be free between the two.
-    pub(super) fn write(&mut self, saved: &Saved, cooling_changed: bool, reach: Reach) {
+    /// The rest comes first: an address must not be free between the two.
+    pub(super) fn write(&mut self, saved: &Saved, rest_changed: bool, reach: Reach) {
         if reach == Reach::Nothing {
             return;
         }
-        if cooling_changed {
-            self.cooling = Some(saved.cooling.clone());
+        if rest_changed {
+            self.rest = Some(Rest::of(saved));
         }
         if reach == Reach::Everything {
             self.checkpoint = Checkpoint::Whole(saved.allocations.clone());
@@ -65,13 +81,13 @@ impl Disk {
         self.checkpoint = Checkpoint::Corrupt;
     }
 
-    pub(super) fn lose_cooling(&mut self) {
-        self.cooling = None;
+    pub(super) fn lose_rest(&mut self) {
+        self.rest = None;
     }
 
-    /// Whether the file of cooling addresses is there.
-    pub(super) fn knows_cooling(&self) -> bool {
-        self.cooling.is_some()
+    /// Whether the file of the rest is there.
+    pub(super) fn knows_rest(&self) -> bool {
+        self.rest.is_some()
     }
 
     /// What a start finds.
@@ -79,10 +95,14 @@ impl Disk {
         match &self.checkpoint {
             Checkpoint::Missing => Found::Nothing,
             Checkpoint::Corrupt => Found::Bad("it ends in its middle".to_owned()),
-            Checkpoint::Whole(allocations) => Found::Whole(Saved {
-                allocations: allocations.clone(),
-                cooling: self.cooling.clone().unwrap_or_default(),
-            }),
+            Checkpoint::Whole(allocations) => {
+                let rest = self.rest.clone().unwrap_or_default();
+                Found::Whole(Saved {
+                    allocations: allocations.clone(),
+                    cooling: rest.cooling,
+                    coming: rest.coming,
+                })
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct Decided {
 #[derive(Clone, Debug)]
 pub(super) struct Writing {
     pub(super) saved: Saved,
-    pub(super) cooling_changed: bool,
+    pub(super) rest_changed: bool,
     /// How far it comes; absent when all goes well.
     fails: Option<Reach>,
 }
@@ -360,8 +360,7 @@ impl SimNode {
             && let Some(writing) = self.writing.take()
         {
             let reach = writing.fails.unwrap_or(Reach::Everything);
-            self.disk
-                .write(&writing.saved, writing.cooling_changed, reach);
+            self.disk.write(&writing.saved, writing.rest_changed, reach);
         }
         if let Event::Ec2Finished { intent, .. } = &event {
             self.calling.remove(intent);
@@ -435,7 +434,7 @@ impl SimNode {
             Effect::Checkpoint {
                 generation,
                 saved,
-                cooling_changed,
+                rest_changed,
             } => {
                 let fails = around.skies.failed_write();
                 if fails.is_some() {
@@ -443,7 +442,7 @@ impl SimNode {
                 }
                 self.writing = Some(Writing {
                     saved,
-                    cooling_changed,
+                    rest_changed,
                     fails,
                 });
                 let event = Event::Checkpointed {

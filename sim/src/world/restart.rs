@@ -27,8 +27,7 @@ impl SimNode {
         self.mark_crash(around);
         if let Some(writing) = self.writing.take() {
             let reach = around.skies.reach();
-            self.disk
-                .write(&writing.saved, writing.cooling_changed, reach);
+            self.disk.write(&writing.saved, writing.rest_changed, reach);
         }
         self.up = false;
         self.life += 1;
@@ -134,7 +133,7 @@ impl SimNode {
             let name = link_of_key(&allocation.key).unwrap_or(&own);
             links.iter().any(|it| it.link.as_deref() == Some(name))
         };
-        let recovered = recover(found, self.disk.knows_cooling(), &links, is_here, now);
+        let recovered = recover(found, self.disk.knows_rest(), &links, is_here, now);
         if recovered.rebuilt {
             around.marks.hit("holders-rebuilt-from-links");
             self.disk
@@ -186,7 +185,7 @@ impl SimNode {
         }
         if around.skies.loses_cooling() {
             around.marks.hit("cooling-lost");
-            self.disk.lose_cooling();
+            self.disk.lose_rest();
         }
         let found = self.disk.read();
         if let Found::Bad(_) = &found {

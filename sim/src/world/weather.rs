@@ -65,7 +65,7 @@ impl Skies {
     pub(super) fn reach(&mut self) -> Reach {
         match self.dice.below(3) {
             0 => Reach::Nothing,
-            1 => Reach::Cooling,
+            1 => Reach::Rest,
             _ => Reach::Everything,
         }
     }
