@@ -363,6 +363,35 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_that_is_nearly_right_is_refused_or_kept_as_it_was_read() {
+        onsen_fuzz::fuzz("checkpoint", |bytes| {
+            let Ok(saved) = parse(bytes) else {
+                return;
+            };
+            let held: BTreeSet<_> = saved.allocations.iter().map(|held| held.address).collect();
+            assert_eq!(
+                held.len(),
+                saved.allocations.len(),
+                "an address is held twice"
+            );
+            let document = Document {
+                version: VERSION.into(),
+                allocations: saved.allocations.iter().map(entry).collect(),
+            };
+            assert_eq!(parse(&serde_json::to_vec(&document).unwrap()), Ok(saved));
+        });
+    }
+
+    #[test]
+    fn cooling_ends_that_are_nearly_right_hold_each_address_once() {
+        onsen_fuzz::fuzz("cooling", |bytes| {
+            let cooling = parse_cooling(bytes);
+            let addresses: BTreeSet<_> = cooling.iter().map(|entry| entry.0).collect();
+            assert_eq!(addresses.len(), cooling.len());
+        });
+    }
+
+    #[test]
     fn what_was_stored_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ipam.json");
