@@ -1,10 +1,5 @@
-<<<<<<< HEAD
 //! Other projects' programs that judge ours: helm, kustomize, the schemas of Kubernetes, promtool and a linter
-//! of Dockerfiles for `deploy/`, moto's server for the EC2 wire.
-=======
-//! Other projects' programs that tests use: those that judge what is in `deploy/` (helm, kustomize, the schemas of
-//! Kubernetes, promtool, a linter of Dockerfiles), and a registry of OCI artifacts.
->>>>>>> 6e6987c (docs/operating.md; registry and hostile guests in the architecture; setup gets docker-registry)
+//! of Dockerfiles for `deploy/`, moto's server for the EC2 wire, a registry of OCI artifacts.
 //!
 //! In: Python and its packages, Go and its modules. Out: a folder of programs, `ONSEN_TOOLS` or
 //! `~/.cache/onsen/tools`, which outlives the checkout: helm alone takes minutes to compile.
