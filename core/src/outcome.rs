@@ -108,7 +108,12 @@ impl Node {
             // Taken for still there, the blocks would be given to pods: only a read that cannot be
             // older than the call tells.
             Ec2Request::Unassign { .. } => now + self.config.times.consistency,
-            _ => now + self.config.times.settle,
+            Ec2Request::CreateEni { .. }
+            | Ec2Request::AttachEni { .. }
+            | Ec2Request::SetDeleteOnTermination { .. }
+            | Ec2Request::DetachEni { .. }
+            | Ec2Request::DeleteEni { .. }
+            | Ec2Request::Assign { .. } => now + self.config.times.settle,
         };
         let Some(eni) = self.pool.eni_mut(&id) else {
             return;

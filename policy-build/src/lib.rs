@@ -49,8 +49,8 @@ pub fn build(folder: &Path) -> Result<PathBuf, BuildError> {
     let language = Language::detect(folder)?;
     templates::complete(folder, language)?;
     let output = folder.join(OUTPUT);
-    let build = folder.join("build");
-    fs::create_dir_all(&build).map_err(BuildError::io("create", &build))?;
+    let scratch = folder.join("build");
+    fs::create_dir_all(&scratch).map_err(BuildError::io("create", &scratch))?;
     match language {
         Language::Rust => rust::build(folder, &output),
         Language::Go => languages::go(folder, &output),

@@ -2,6 +2,7 @@
 //! are asked for and given, signatures hold or do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -60,7 +61,8 @@ fn serve(with_password: bool) -> Option<Served> {
     );
     if with_password {
         std::fs::write(folder.path().join("htpasswd"), PASSWORDS).unwrap();
-        config += &format!("auth: {{htpasswd: {{realm: lab, path: {root}/htpasswd}}}}\n");
+        let auth = format!("auth: {{htpasswd: {{realm: lab, path: {root}/htpasswd}}}}\n");
+        config.push_str(&auth);
     }
     let path = folder.path().join("config.yml");
     std::fs::write(&path, config).unwrap();
@@ -97,18 +99,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {
-        text += &format!(": {error}");
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         next = error.source();
     }
     text
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("sha256:{hex}")
+    let mut text = "sha256:".to_owned();
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 #[tokio::test]

@@ -8,10 +8,13 @@ use super::draw::{self, Drawn};
 use super::{Options, REST_FOR, REST_WITHIN, policies};
 use crate::account::{Fault, Stage};
 use crate::rng::Rng;
-use crate::world::{Decides, Dice, Pod, PodState, Weather, World, WorldError};
+use crate::world::{Decides, Dice, Pod, PodState, SimNode, Weather, World, WorldError};
 
 /// A look comes at least so often, and confirms what an earlier one made suspect.
 const NEXT_LOOK: Millis = 12 * MINUTE;
+
+/// Something that may happen next.
+type Deed = fn(&mut Life) -> Result<(), WorldError>;
 
 /// A world under a storm.
 pub(super) struct Life {
@@ -61,7 +64,7 @@ impl Life {
     /// One thing happens.
     fn deed(&mut self) -> Result<(), WorldError> {
         let w = &self.drawn.weights;
-        let deeds: [(u32, fn(&mut Self) -> Result<(), WorldError>); 12] = [
+        let deeds: [(u32, Deed); 12] = [
             (w.arrive, Self::arrive),
             (w.leave, Self::leave),
             (w.wait, Self::wait),
@@ -92,7 +95,7 @@ impl Life {
 
     /// Places of a node's pods that fit.
     fn pods(&self, node: usize, fits: impl Fn(&Pod) -> bool) -> Vec<usize> {
-        let pods = self.world.nodes().get(node).map(|it| it.pods());
+        let pods = self.world.nodes().get(node).map(SimNode::pods);
         let placed = pods.unwrap_or_default().iter().enumerate();
         placed
             .filter(|(_, pod)| fits(pod))

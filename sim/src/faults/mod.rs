@@ -9,14 +9,23 @@
 //!
 //! What must hold: the same seed and options give the same life, to the last byte of its trace.
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one of several deeds is done, and all have one shape"
+)]
 mod deeds;
 mod draw;
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a policy may fail, though not each does"
+)]
 mod policies;
 mod shrink;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use onsen_core::time::{MINUTE, Millis};
@@ -92,22 +101,26 @@ impl Broken {
     pub fn law(&self) -> &str {
         match &self.error {
             WorldError::BrokenLaw { law, .. } => law.split(':').next().unwrap_or_default(),
-            _ => "",
+            WorldError::InstanceType(_)
+            | WorldError::Account(_)
+            | WorldError::Pool { .. }
+            | WorldError::NoPod(_) => "",
         }
     }
 
     /// Repeats it.
     pub fn command(&self) -> String {
+        // Writing to a String cannot fail.
         let mut command = format!("onsen simulate --faults --seed {}", self.seed);
         if self.storm != STORM {
-            command.push_str(&format!(" --storm {}", self.storm));
+            let _ = write!(command, " --storm {}", self.storm);
         }
         if !self.without.is_empty() {
             let names: Vec<&str> = self.without.iter().map(String::as_str).collect();
-            command.push_str(&format!(" --without {}", names.join(",")));
+            let _ = write!(command, " --without {}", names.join(","));
         }
         for reference in &self.components {
-            command.push_str(&format!(" --policy {reference}"));
+            let _ = write!(command, " --policy {reference}");
         }
         command
     }

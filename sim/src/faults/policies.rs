@@ -189,13 +189,13 @@ fn shrink(snapshot: &Snapshot, free: u32, want: u32) -> Option<Request> {
     let blocks = &snapshot.blocks;
     let free_in = |block: u32| blocks.free.get(block as usize).copied().unwrap_or(0);
     for (place, eni) in snapshot.enis.iter().enumerate().rev() {
-        let of_eni = eni.first_block..eni.first_block + eni.block_count;
-        let on_eni: u32 = of_eni.clone().map(free_in).sum();
+        let places = eni.first_block..eni.first_block + eni.block_count;
+        let on_eni: u32 = places.clone().map(free_in).sum();
         let place = place as u32;
         if eni.keep.is_none() && free - on_eni.min(free) >= want {
             return Some(Request::DetachEni { eni: place });
         }
-        let idle = of_eni.clone().find(|block| {
+        let idle = places.clone().find(|block| {
             let releasable = blocks.releasable.get(*block as usize) == Some(&true);
             releasable && free - free_in(*block).min(free) >= want + 16
         });

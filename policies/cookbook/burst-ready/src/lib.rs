@@ -11,6 +11,7 @@ extern crate alloc;
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use onsen_policy_sdk::settings::Integer;
 use onsen_policy_sdk::steps::{Supply, settle};
@@ -92,7 +93,7 @@ impl Burst {
         })
     }
 
-    fn to_memo(self) -> alloc::vec::Vec<u8> {
+    fn to_memo(self) -> Vec<u8> {
         [&self.pods.to_le_bytes()[..], &self.at.to_le_bytes()[..]].concat()
     }
 }

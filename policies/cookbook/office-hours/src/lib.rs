@@ -80,7 +80,7 @@ onsen_policy_sdk::export_policy!(OfficeHours);
 /// Whether it is a time at which pods come, and how long until that changes.
 fn office(view: &View<'_>) -> (bool, u64) {
     let snapshot = view.snapshot;
-    let offset = i64::from(snapshot.utc_offset) * MINUTE as i64;
+    let offset = i64::from(snapshot.utc_offset) * MINUTE.cast_signed();
     let local = snapshot.now.saturating_add_signed(offset);
     let hour = |setting: &Integer| u64::from(setting.read(view.settings())) * 60 * MINUTE;
     let (start, end) = (hour(&OPENS).saturating_sub(EARLY), hour(&CLOSES));
