@@ -109,9 +109,10 @@ pub(crate) fn claim(path: &Path) -> Result<Flock<File>, FileError> {
         .open(&lock)
         .map_err(failed("create", &lock))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        let step = match errno {
-            Errno::EWOULDBLOCK => "claim, since another daemon has it,",
-            _ => "lock",
+        let step = if errno == Errno::EWOULDBLOCK {
+            "claim, since another daemon has it,"
+        } else {
+            "lock"
         };
         failed(step, &lock)(errno.into())
     })
@@ -240,6 +241,8 @@ fn parse(bytes: &[u8]) -> Result<Saved, String> {
     })
 }
 
+/// What cools and what is coming; absent when the file is not whole.
+#[expect(clippy::type_complexity, reason = "two fields of `Saved`")]
 fn parse_beside(bytes: &[u8]) -> Option<(Vec<(IpAddr, Millis)>, Vec<ComingEni>)> {
     let known = [BESIDE_VERSION, COOLING_VERSION];
     match serde_json::from_slice::<BesideDocument>(bytes) {

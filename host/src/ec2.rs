@@ -96,6 +96,10 @@ pub(crate) struct Ec2 {
 
 impl Ec2 {
     /// Nothing is sent yet.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "made in one place, and each is needed"
+    )]
     pub(crate) fn new(
         config: &SdkConfig,
         endpoint: Option<&str>,

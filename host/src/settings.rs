@@ -96,7 +96,8 @@ pub(crate) enum LogTo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_field_names,
-    reason = "`policy_settings` is what they are"
+    clippy::struct_excessive_bools,
+    reason = "named as the operator knows them"
 )]
 pub(crate) struct Settings {
     /// Kubernetes' name of this node; empty when not told.

@@ -467,7 +467,7 @@ async fn follow_groups(imds: Arc<Imds>, ec2: Arc<Ec2>, facts: Facts, period: Dur
         match ec2.follow_groups(&groups).await {
             Ok(()) => followed = groups,
             Err(why) => {
-                tracing::warn!("an ENI does not have the primary's security groups yet: {why}")
+                tracing::warn!("an ENI does not have the primary's security groups yet: {why}");
             }
         }
     }

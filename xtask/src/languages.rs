@@ -20,9 +20,12 @@ const DEBIAN_PACKAGES: [&str; 4] = [
     "libclang-rt-19-dev-wasm32",
 ];
 
+/// Installs for one language, into this folder.
+type Step = fn(&Path) -> Result<(), Failure>;
+
 /// Installs what is missing and can be had.
 pub(crate) fn install() {
-    let steps: [(&str, fn(&Path) -> Result<(), Failure>); 3] =
+    let steps: [(&str, Step); 3] =
         [("C", for_c), ("JavaScript", for_js), ("Python", for_python)];
     for (language, step) in steps {
         let folder = tools::folder()

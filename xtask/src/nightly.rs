@@ -86,9 +86,6 @@ pub(crate) fn nightly(options: &Options) -> Result<(), Failure> {
 }
 
 fn line(job: &Job) -> String {
-    let mut line = String::new();
-    for (key, value) in job.environment {
-        line += &format!("{key}={value} ");
-    }
-    line + "cargo " + &job.arguments.join(" ")
+    let environment = (job.environment.iter()).map(|(key, value)| format!("{key}={value} "));
+    environment.collect::<String>() + "cargo " + &job.arguments.join(" ")
 }

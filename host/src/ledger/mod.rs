@@ -258,7 +258,7 @@ impl Ledger {
             }
             Reply::NotDurable => {
                 add.refused = Some("not-durable".to_owned());
-                add.message = "the address could not be recorded and was taken back".to_owned();
+                "the address could not be recorded and was taken back".clone_into(&mut add.message);
             }
             Reply::Released(_) | Reply::UnknownSandbox | Reply::IncompleteKey => return,
         }

@@ -108,7 +108,12 @@ pub fn write_life(recording: &Recording, from: &str) -> Result<String, WriteErro
         .iter()
         .find_map(|record| match &record.event {
             Event::Decision(decision) => Some((record.at, decision.snapshot()?)),
-            _ => None,
+            Event::Start { .. }
+            | Event::Call(_)
+            | Event::Add(_)
+            | Event::Del(_)
+            | Event::Policy(_)
+            | Event::Report { .. } => None,
         });
     let (start, snapshot) = first.ok_or(WriteError::NoDecision)?;
     let snapshot = snapshot?;

@@ -30,7 +30,7 @@ impl SimNode {
         self.active_at = around.now;
         if !up {
             around.marks.hit("add-while-down");
-            self.again(pod, around);
+            again(pod, around);
             return;
         }
         it.attempts += 1;
@@ -139,11 +139,6 @@ impl SimNode {
         self.failed(pod, around);
     }
 
-    fn again(&mut self, pod: usize, around: &mut Surroundings<'_>) {
-        let node = around.place;
-        around.later(RETRY, Due::Retry { node, pod });
-    }
-
     pub(super) fn replied(
         &mut self,
         request: RequestId,
@@ -167,7 +162,7 @@ impl SimNode {
             Wish::Add => self.added(pod, reply, around),
             Wish::AddAgain => self.added_again(pod, reply, around),
             Wish::Del { attempt, by_link } => {
-                self.deleted(asked, (attempt, by_link), reply, around)
+                self.deleted(asked, (attempt, by_link), reply, around);
             }
             Wish::GiveBack => {
                 if let Reply::Released(holding) = reply {
@@ -224,7 +219,7 @@ impl SimNode {
         let attempt = self.pods.all.get(pod).map_or(0, |it| it.attempts);
         let node = around.place;
         around.later(1, Due::Delete { node, pod, attempt });
-        self.again(pod, around);
+        again(pod, around);
     }
 
     fn added_again(&mut self, pod: usize, reply: &Reply, around: &mut Surroundings<'_>) {
@@ -277,7 +272,17 @@ impl SimNode {
             }
             // The link goes with the sandbox that it belongs to.
             _ if it.state == PodState::Gone && attempt == it.attempts => it.link = None,
-            _ => {}
+            Reply::Assigned(_)
+            | Reply::NoAddress(_)
+            | Reply::Released(_)
+            | Reply::UnknownSandbox
+            | Reply::IncompleteKey => {}
         }
     }
+}
+
+/// Kubelet tries it again later.
+fn again(pod: usize, around: &mut Surroundings<'_>) {
+    let node = around.place;
+    around.later(RETRY, Due::Retry { node, pod });
 }

@@ -267,7 +267,7 @@ impl World {
 
     /// A node's daemon dies; another one starts by itself.
     pub fn crash(&mut self, node: usize) -> Result<(), WorldError> {
-        self.with(node, |it, around| it.crash(around))
+        self.with(node, SimNode::crash)
     }
 
     /// Another policy runs on a node from its next question on.
@@ -291,7 +291,7 @@ impl World {
     /// Spoils each node's core from now on, for tests that prove that a broken core is caught.
     pub fn spoil(&mut self, spoil: &Spoil) {
         for it in &mut self.nodes {
-            it.spoil = spoil.clone();
+            it.spoil = *spoil;
         }
     }
 

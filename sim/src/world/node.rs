@@ -59,6 +59,10 @@ pub(super) struct Writing {
 }
 
 /// See the module.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub struct SimNode {
     pub(super) name: String,
     pub(super) owner: Owner,

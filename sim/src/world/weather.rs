@@ -87,9 +87,9 @@ impl Skies {
 
     /// By how much the wall clock is set.
     pub(super) fn clock_step(&mut self) -> Option<i64> {
-        const MOST: Millis = 120 * MINUTE;
+        const MOST: u64 = 120 * MINUTE;
         self.strikes(self.weather.clock_set)
-            .then(|| self.dice.below(2 * MOST as usize) as i64 - MOST as i64)
+            .then(|| (self.dice.below(2 * MOST as usize) as u64).cast_signed() - MOST.cast_signed())
     }
 
     pub(super) fn link_fails(&mut self) -> bool {
