@@ -2,6 +2,8 @@
 //!
 //! In: the daemon's status. Out: figures, and the last decision in which the two differed.
 
+use std::fmt::Write as _;
+
 use crate::documents::{Difference, Status};
 use crate::table::pairs;
 
@@ -33,7 +35,8 @@ pub(crate) fn shadow(status: &Status) -> String {
         ),
     ]);
     if let Some(why) = &figures.last_failure {
-        text.push_str(&format!("\nIts last failure: {why}\n"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\nIts last failure: {why}\n");
     }
     if let Some(difference) = &figures.last_difference {
         text.push_str(&told(difference));
@@ -45,7 +48,7 @@ fn told(difference: &Difference) -> String {
     let side = |who: &str, reason: &str, actions: &[String]| {
         let actions: String = match actions {
             [] => "    nothing\n".to_owned(),
-            actions => actions.iter().map(|it| format!("    {it}\n")).collect(),
+            actions => format!("    {}\n", actions.join("\n    ")),
         };
         format!("  {who}  {reason}\n{actions}")
     };

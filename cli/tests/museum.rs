@@ -54,7 +54,7 @@ fn the_guide_tells_of_each_exhibit() {
     let files = std::fs::read_dir(folder).unwrap();
     let names: BTreeSet<String> = files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml"))
+        .filter(|name| Path::new(name).extension().is_some_and(|it| it == "yaml"))
         .collect();
     assert!(names.len() >= 17, "{names:?}");
     for name in names {

@@ -10,6 +10,7 @@ use onsen_policy_runner::documents::{self, DecisionDocument, SnapshotDocument};
 use onsen_policy_runner::rules::Rules;
 use onsen_policy_runner::{Engine, recording};
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape that is asked for")]
 fn limits(_instance_type: &str) -> Option<Limits> {
     Some(Limits {
         enis: 3,

@@ -25,8 +25,7 @@ type Step = fn(&Path) -> Result<(), Failure>;
 
 /// Installs what is missing and can be had.
 pub(crate) fn install() {
-    let steps: [(&str, Step); 3] =
-        [("C", for_c), ("JavaScript", for_js), ("Python", for_python)];
+    let steps: [(&str, Step); 3] = [("C", for_c), ("JavaScript", for_js), ("Python", for_python)];
     for (language, step) in steps {
         let folder = tools::folder()
             .ok_or_else(|| Failure::Missing("neither ONSEN_TOOLS nor HOME is set".to_owned()));

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use onsen_core::snapshot::Snapshot;
-use onsen_policy_runner::documents::{self, SnapshotDocument};
+use onsen_policy_runner::documents::SnapshotDocument;
 use onsen_policy_runner::{Policy, PolicyError};
 use onsen_sim::account::InstanceType;
 use serde_json::{Value, json};

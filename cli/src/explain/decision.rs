@@ -1,5 +1,7 @@
 //! A decision: what was asked, seen, wanted, dropped, done.
 
+use std::fmt::Write as _;
+
 use onsen_core::snapshot::Snapshot;
 use onsen_policy_runner::recording::{Decider, Decision};
 
@@ -110,7 +112,10 @@ fn seen(snapshot: &Snapshot) -> String {
     match snapshot.demand.waiting.len() {
         0 => text.push_str("; no pod waited."),
         1 => text.push_str("; 1 pod waited."),
-        many => text.push_str(&format!("; {many} pods waited.")),
+        many => {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "; {many} pods waited.");
+        }
     }
     text
 }

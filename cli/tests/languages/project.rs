@@ -1,6 +1,7 @@
 //! A project made from a template, and the tools it is built with.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -160,11 +161,11 @@ fn digest(folder: &Path) -> String {
         hasher.update(fs::read(&file).unwrap());
     }
     hasher.update(onsen_policy_build::recipe());
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut text = String::new();
+    for byte in hasher.finalize() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) {

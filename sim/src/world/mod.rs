@@ -391,7 +391,7 @@ impl World {
     pub fn check_agreement(&self) -> Result<(), WorldError> {
         for it in &self.nodes {
             let pool = it.enis(self.now);
-            let agreed = self.truth.agrees(&it.name, &pool, &self.account, &it.owner);
+            let agreed = Truth::agrees(&it.name, &pool, &self.account, &it.owner);
             agreed.map_err(|law| self.law(&it.name, law))?;
         }
         Ok(())

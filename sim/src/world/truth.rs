@@ -144,7 +144,6 @@ impl Truth {
 
     /// E5: at rest a node's pool holds what the account has for it, and nothing is left over.
     pub(super) fn agrees(
-        &self,
         name: &str,
         pool: &[EniStatus],
         account: &Account,
