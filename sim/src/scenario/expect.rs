@@ -33,8 +33,7 @@ pub(crate) struct Expected {
     /// What the policy has asked for since the step began, in order; `[]` for nothing.
     pub(crate) actions: Option<Vec<ActionExpected>>,
     /// EC2 calls since the step began, by EC2's names. Operations that are not mentioned may be called;
-    /// `total` counts all that change something, `throttled` those
-    /// that EC2 refused because there were too many, on all nodes.
+    /// `total` counts all that change something.
     pub(crate) calls: Option<BTreeMap<String, Number>>,
 }
 

@@ -84,8 +84,6 @@ pub(crate) struct GivenNode {
     pub(crate) max_pods: u32,
     /// No pods are scheduled here.
     pub(crate) cordoned: bool,
-    /// So many more nodes like this one are on the account, and to each the same happens. Left out: none.
-    pub(crate) twins: u32,
 }
 
 /// An ENI at the start.

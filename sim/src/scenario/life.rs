@@ -13,7 +13,7 @@ use super::format::{Arrive, Document, Fail, Given, Leave, Step};
 use super::{Deciders, Difference, Failure, Verdict};
 use crate::account::{Eni, Fault};
 use crate::world::{
-    Ended, NodeSetup, Pod, PodState, PoolEni, START, SimNode, Spoil, World, WorldError, WorldSetup,
+    NodeSetup, Pod, PodState, PoolEni, START, SimNode, Spoil, World, WorldError, WorldSetup,
 };
 
 /// Decisions that a failure tells.
@@ -93,30 +93,25 @@ fn begin<'a>(
         subnet: cidr
             .parse()
             .map_err(|error| format!("given.subnet.cidr: {error}"))?,
-        nodes: (0..=node.twins)
-            .map(|number| NodeSetup {
-                name: match number {
-                    0 => "node".to_owned(),
-                    number => format!("twin-{number}"),
-                },
-                instance_type: node
-                    .instance_type
-                    .clone()
-                    .unwrap_or_else(|| "m5.large".to_owned()),
-                max_pods: node.max_pods,
-                cordoned: node.cordoned,
-                settings: texts(settings),
-                policy: Arc::clone(&deciders.chosen).into(),
-                pool: pool
-                    .iter()
-                    .map(|eni| PoolEni {
-                        addresses: eni.addresses,
-                        prefixes: eni.prefixes,
-                        pods: eni.pods,
-                    })
-                    .collect(),
-            })
-            .collect(),
+        nodes: vec![NodeSetup {
+            name: "node".to_owned(),
+            instance_type: node
+                .instance_type
+                .clone()
+                .unwrap_or_else(|| "m5.large".to_owned()),
+            max_pods: node.max_pods,
+            cordoned: node.cordoned,
+            settings: texts(settings),
+            policy: Arc::clone(&deciders.chosen).into(),
+            pool: pool
+                .iter()
+                .map(|eni| PoolEni {
+                    addresses: eni.addresses,
+                    prefixes: eni.prefixes,
+                    pods: eni.pods,
+                })
+                .collect(),
+        }],
     };
     let world = World::spoiled(&setup, Arc::clone(&deciders.built_in), spoil)
         .map_err(|error| format!("given: {error}"))?;
@@ -145,33 +140,24 @@ impl Life<'_> {
         self.world.nodes().first()
     }
 
-    /// Does the same to the node and its twins.
-    fn each(
-        &mut self,
-        act: impl Fn(&mut World, usize) -> Result<(), WorldError>,
-    ) -> Result<(), String> {
-        for node in 0..self.world.nodes().len() {
-            act(&mut self.world, node).map_err(|error| words(&error))?;
-        }
-        Ok(())
-    }
-
     fn step(&mut self, step: &Step) -> Result<Vec<Difference>, String> {
         self.actions_before = self.actions().len();
         self.calls_before = self.calls();
         self.decisions_before = self.decisions();
         if let Some(settings) = &step.settings {
             let settings = texts(settings);
-            self.each(|world, node| world.change_settings(node, &settings))?;
+            self.world
+                .change_settings(0, &settings)
+                .map_err(|e| words(&e))?;
         }
         if let Some(cordoned) = step.cordon {
-            self.each(|world, node| world.cordon(node, cordoned))?;
+            self.world.cordon(0, cordoned).map_err(|e| words(&e))?;
         }
         if step.terminate {
-            self.each(World::terminate)?;
+            self.world.terminate(0).map_err(|e| words(&e))?;
         }
         if step.crash {
-            self.each(World::crash)?;
+            self.world.crash(0).map_err(|e| words(&e))?;
         }
         if step.heal {
             self.world.heal();
@@ -206,7 +192,7 @@ impl Life<'_> {
                 Some(name) => name.clone(),
                 None => format!("pod-{}", self.arrived),
             };
-            self.each(|world, node| world.arrive(node, &name))?;
+            self.world.arrive(0, &name).map_err(|e| words(&e))?;
             self.pass(arrive.every.0)?;
         }
         Ok(())
@@ -230,7 +216,7 @@ impl Life<'_> {
             Leave::Named(wanted) => names.clone_from(wanted),
         }
         for name in names {
-            self.each(|world, node| world.leave(node, &name))?;
+            self.world.leave(0, &name).map_err(|e| words(&e))?;
         }
         Ok(())
     }
@@ -342,10 +328,7 @@ impl Life<'_> {
 
     fn compare_pods(&self, expected: &PodsExpected, differences: &mut Vec<Difference>) {
         let Some(node) = self.node() else { return };
-        let count = |state| {
-            let nodes = self.world.nodes().iter();
-            nodes.map(|node| node.count(state) as u64).sum()
-        };
+        let count = |state| node.count(state) as u64;
         for (what, wanted, actual) in [
             ("pods.running", expected.running, count(PodState::Running)),
             ("pods.waiting", expected.waiting, count(PodState::Waiting)),
@@ -438,10 +421,6 @@ impl Life<'_> {
             }
             calls.insert(name.to_owned(), count);
         }
-        let nodes = self.world.nodes().iter();
-        let all = nodes.flat_map(|node| node.record().calls());
-        let throttled = all.filter(|call| call.ended == Ended::Throttled).count();
-        calls.insert("throttled".to_owned(), throttled as u64);
         calls
     }
 
