@@ -211,6 +211,7 @@ fn eni(dice: &mut fastrand::Rng, place: u32, slots: u32) -> Value {
         "state": if ready { "ready" } else { *dice.choice(&["attaching", "detaching"]).unwrap() },
         "excluded": dice.u8(..10) == 0,
         "since": NOW - dice.u64(..900_000),
+        "idle_since": NOW - dice.u64(..900_000),
         "in_flight": if dice.u8(..6) == 0 { dice.u32(1..4) } else { 0 },
         "blocks": if ready { blocks } else { Vec::new() },
     });

@@ -135,8 +135,8 @@ static const char *shrink(const onsen_snapshot *s, uint64_t spare, onsen_draft *
       addresses += block.addresses;
       all_idle = all_idle && block.releasable && block.idle_since + idle <= s->now;
     }
-    bool old = eni->since + idle <= s->now;
-    if (onsen_can_detach(eni) && old && all_idle && addresses <= spare && calls > 0) {
+    bool unused = eni->idle_since + idle <= s->now;
+    if (onsen_can_detach(eni) && unused && all_idle && addresses <= spare && calls > 0) {
       onsen_detach(draft, (uint32_t)at,
                    onsen_print("Idle for %u s and not wanted: %.*s goes.", seconds, (int)name.len,
                                (const char *)name.ptr));

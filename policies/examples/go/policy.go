@@ -181,7 +181,7 @@ func shrink(view onsen.View, spare uint64, draft *onsen.Draft) string {
 			addresses += uint64(block.Addresses)
 			allIdle = allIdle && block.Releasable && block.IdleSince+idle <= view.Now
 		}
-		if eni.CanDetach() && eni.Since+idle <= view.Now && allIdle && addresses <= spare && calls > 0 {
+		if eni.CanDetach() && eni.IdleSince+idle <= view.Now && allIdle && addresses <= spare && calls > 0 {
 			draft.Detach(eni,
 				fmt.Sprintf("Idle for %d s and not wanted: %s goes.", seconds, eni.Name()))
 			spare -= addresses

@@ -129,7 +129,7 @@ function shrink(view, spare, draft) {
     const allIdle = blocks.every(
       (block) => block.releasable && block.idleSince + idle <= view.now,
     );
-    if (eni.canDetach && eni.since + idle <= view.now && allIdle && addresses <= spare && calls > 0) {
+    if (eni.canDetach && eni.idleSince + idle <= view.now && allIdle && addresses <= spare && calls > 0) {
       draft.detach(eni, `Idle for ${seconds} s and not wanted: ${eni.name} goes.`);
       spare -= addresses;
       calls -= 1;

@@ -144,8 +144,8 @@ def shrink(view, spare, draft):
         all_idle = all(
             block.releasable and block.idle_since + idle <= view.now for block in eni.blocks
         )
-        old = eni.since + idle <= view.now
-        if eni.can_detach and old and all_idle and addresses <= spare and calls > 0:
+        unused = eni.idle_since + idle <= view.now
+        if eni.can_detach and unused and all_idle and addresses <= spare and calls > 0:
             draft.detach(eni, f"Idle for {seconds} s and not wanted: {eni.name} goes.")
             spare -= addresses
             calls -= 1

@@ -194,7 +194,7 @@ pub fn shrink(
         }
         let addresses: u64 = eni.blocks().map(|block| u64::from(block.addresses)).sum();
         let is_idle = |since: u64| since + idle <= now;
-        let all_idle = is_idle(eni.eni.since)
+        let all_idle = is_idle(eni.eni.idle_since)
             && eni
                 .blocks()
                 .all(|block| block.releasable && is_idle(block.idle_since));

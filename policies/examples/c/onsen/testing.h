@@ -53,6 +53,7 @@ static inline onsen_snapshot onsen_test_snapshot(uint64_t now, uint32_t max_enis
     eni->state = ONSEN_POLICY_TYPES_ENI_STATE_READY;
     eni->device_index = (uint32_t)at;
     eni->since = now - hour;
+    eni->idle_since = strchr(enis[at], 'p') ? 0 : now - hour;
     eni->free_slots = slots - size;
     eni->first_block = (uint32_t)place;
     eni->block_count = size;

@@ -41,8 +41,9 @@ const (
 	OperationRelease   = contract.OperationRelease
 	OperationDetachENI = contract.OperationDetachEni
 
-	Pack   = contract.PlacementPack
-	Spread = contract.PlacementSpread
+	Pack           = contract.PlacementPack
+	Spread         = contract.PlacementSpread
+	AddressesFirst = contract.PlacementAddressesFirst
 )
 
 // Second is one second in the contract's unit of time.

@@ -24,7 +24,7 @@ func TestSnapshot(now uint64, maxENIs, slots uint32, enis ...[]uint32) *Snapshot
 	for index, blocks := range enis {
 		eni := contract.Eni{
 			Id: fmt.Sprintf("eni-%d", index), Role: Secondary, State: Ready,
-			DeviceIndex: uint32(index), Since: now - hour, Keep: None[uint8](),
+			DeviceIndex: uint32(index), Since: now - hour, IdleSince: now - hour, Keep: None[uint8](),
 			FreeSlots:  slots - uint32(len(blocks)),
 			FirstBlock: uint32(len(lists.Base)), BlockCount: uint32(len(blocks)),
 		}
@@ -39,6 +39,7 @@ func TestSnapshot(now uint64, maxENIs, slots uint32, enis ...[]uint32) *Snapshot
 			idle := now - hour
 			if assigned > 0 {
 				idle = 0
+				eni.IdleSince = 0
 				eni.Keep = Some(contract.KeepReasonAssigned)
 			}
 			lists.IdleSince = append(lists.IdleSince, idle)

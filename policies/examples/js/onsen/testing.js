@@ -25,6 +25,7 @@ export function snapshot(now, maxEnis, slots, enis) {
       const eni = {
         id: `eni-${index}`, role: index === 0 ? "primary" : "secondary", state: "ready", subnet: 0,
         deviceIndex: index, card: 0, excluded: false, since: anHourAgo,
+        idleSince: blocks.includes(1) ? 0n : anHourAgo,
         freeSlots: slots - blocks.length, inFlight: 0, inFlightUnit: "address", busy: false,
         keep: index === 0 ? "primary" : blocks.includes(1) ? "assigned" : undefined,
         firstBlock: first, blockCount: blocks.length,

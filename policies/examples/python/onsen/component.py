@@ -32,7 +32,7 @@ class Policy(exports.Policy):
             decision.reason,
             decision.wake_after,
             decision.memo,
-            types.Placement[decision.placement.upper()],
+            types.Placement[decision.placement.upper().replace("-", "_")],
             decision.pressure,
         )
 

@@ -16,6 +16,7 @@ def snapshot(now, max_enis, slots, enis):
         rows.append(Record(
             id=f"eni-{index}", role="secondary" if index else "primary", state="ready", subnet=0,
             device_index=index, card=0, excluded=False, since=an_hour_ago,
+            idle_since=0 if 1 in blocks else an_hour_ago,
             free_slots=slots - len(blocks), in_flight=0,
             in_flight_unit="address", busy=False, keep=keep,
             first_block=first, block_count=len(blocks),
