@@ -129,7 +129,9 @@ fn why_not(language: Language) -> Option<String> {
         Language::Go => ("go", "Go is not installed"),
         // Its unit tests pass and it builds, but a node's engine traps at its first call.
         Language::Js => {
-            return Some("its component traps at its first call; the cause is not known".to_owned());
+            return Some(
+                "its component traps at its first call; the cause is not known".to_owned(),
+            );
         }
         Language::Python => ("componentize-py", "run `cargo xtask setup`"),
         Language::C => ("clang-19", "run `cargo xtask setup`"),
