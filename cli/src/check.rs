@@ -179,7 +179,10 @@ mod tests {
             std::fs::write(&path, builtin::get(name).unwrap()).unwrap();
             let text = check(&path, false).unwrap();
             let first = text.lines().next().unwrap();
-            assert!(first.starts_with("policy ") && first.contains(name), "{text}");
+            assert!(
+                first.starts_with("policy ") && first.contains(name),
+                "{text}"
+            );
             assert!(text.contains("sha256:"), "{text}");
             let document: Value = serde_json::from_str(&check(&path, true).unwrap()).unwrap();
             assert_eq!(document["name"], *name);
