@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use onsen_core::config::{Config, Rate, StartFacts};
 use onsen_core::effect::Saved;
-use onsen_core::event::Event;
+use onsen_core::event::{Ec2Outcome, Event};
 use onsen_core::proposal::Placement;
 use onsen_core::time::SECOND;
 use onsen_policy_runner::documents::Scalar;
@@ -58,6 +58,8 @@ pub(crate) enum Rule {
     NeverRest,
     /// No budget of EC2 calls and no pause after EC2 throttled.
     CallAtWill,
+    /// That EC2 attaches no more ENIs is a refusal like any other.
+    ForgetAttachmentLimit,
 }
 
 impl Rule {
@@ -96,6 +98,10 @@ impl Rule {
             },
             Self::CallAtWill => Spoil {
                 config: call_at_will,
+                ..none
+            },
+            Self::ForgetAttachmentLimit => Spoil {
+                event: forget_attachment_limit,
                 ..none
             },
         }
@@ -149,6 +155,18 @@ fn call_at_will(config: &mut Config) {
     };
     (config.grow_rate, config.release_rate) = (plenty, plenty);
     config.times.backoff = 1;
+}
+
+fn forget_attachment_limit(mut event: Event) -> Event {
+    if let Event::Ec2Finished {
+        outcome: Ec2Outcome::Refused { code, .. },
+        ..
+    } = &mut event
+        && code.as_str() == "AttachmentLimitExceeded"
+    {
+        "Refused".clone_into(code);
+    }
+    event
 }
 
 impl Upstream {
