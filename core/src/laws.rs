@@ -61,6 +61,14 @@ struct Book {
     confirmed_at: Millis,
     /// The same for each block of it.
     blocks_confirmed: BTreeMap<Cidr, Millis>,
+    /// Blocks of a read that came soon after a lost answer: perhaps news, perhaps not.
+    rumours: BTreeSet<Cidr>,
+    /// It has been attached to this instance.
+    hung: bool,
+    /// The newest read is the truth about it.
+    settled: bool,
+    /// The newest read that could does not show it.
+    absent: bool,
     /// It has been let go: what follows from that needs no further look.
     let_go: bool,
 }
@@ -93,7 +101,6 @@ pub struct Auditor {
     enis: u32,
     cooldown: Millis,
     consistency: Millis,
-    settle: Millis,
     books: BTreeMap<EniId, Book>,
     foreign: u32,
     creating: BTreeMap<IntentId, u32>,
@@ -132,7 +139,6 @@ impl Auditor {
             enis: config.limits.enis + config.limits.other_cards.iter().sum::<u32>(),
             cooldown: config.times.cooldown,
             consistency: config.times.consistency,
-            settle: config.times.settle,
             books: BTreeMap::new(),
             foreign: 0,
             creating: BTreeMap::new(),
@@ -208,23 +214,21 @@ impl Auditor {
         self.books.retain(|id, book| {
             let busy = calls.values().any(|request| request.eni() == Some(id));
             let settled = !busy && book.changed_at + book.window <= look;
-            if settled && seen.contains_key(id) {
-                // What EC2 gave a moment ago outranks a read that does not show it yet.
-                let Book {
-                    blocks,
-                    blocks_confirmed,
-                    leaving,
-                    ..
-                } = book;
-                blocks.retain(|cidr| {
-                    let confirmed = blocks_confirmed.get(cidr).copied().unwrap_or(0);
-                    look < confirmed + consistency && !leaving.contains(cidr)
-                });
+            let hangs = seen.get(id).is_some_and(|facts| facts.attachment.is_some());
+            let waits = seen.contains_key(id) && !book.hung;
+            book.absent = settled && !hangs && !waits;
+            book.hung |= hangs;
+            if settled && let Some(facts) = seen.get(id) {
+                book.blocks.clone_from(&facts.blocks);
+                book.rumours.clear();
             }
+            book.settled = settled;
             if !settled && !book.unsure {
                 stale.insert(id.clone());
             }
-            !settled || seen.contains_key(id)
+            // What EC2 confirmed a moment ago outranks a read that does not show it yet.
+            let sure = !book.let_go && look < book.confirmed_at + consistency;
+            !book.absent || sure || seen.contains_key(id)
         });
         for (id, facts) in seen {
             // It may be the one whose creation has not been answered; that counts already.
@@ -245,7 +249,11 @@ impl Auditor {
             let shown: Vec<Cidr> = (facts.blocks.iter().copied())
                 .filter(|cidr| !stale(cidr))
                 .collect();
-            blocks.extend(shown.iter().copied());
+            if book.settled || blocks.is_empty() {
+                blocks.extend(shown.iter().copied());
+            } else {
+                book.rumours.extend(shown.iter().copied());
+            }
             book.confirm(&shown, look);
         }
     }
@@ -286,10 +294,18 @@ impl Auditor {
                     let mut all = observation.attached.iter().chain(&observation.detached);
                     if let Some(facts) = all.find(|facts| facts.id == *id) {
                         let Book {
-                            blocks, leaving, ..
+                            blocks,
+                            rumours,
+                            leaving,
+                            gone,
+                            ..
                         } = book;
-                        blocks
-                            .retain(|cidr| facts.blocks.contains(cidr) || !leaving.contains(cidr));
+                        let left =
+                            |cidr: &Cidr| leaving.contains(cidr) && !facts.blocks.contains(cidr);
+                        let look = self.look_asked_at;
+                        gone.extend(blocks.iter().filter(|it| left(it)).map(|it| (*it, look)));
+                        blocks.retain(|cidr| !left(cidr));
+                        rumours.retain(|cidr| !left(cidr));
                     }
                 }
                 self.doubtful_creates = 0;
@@ -413,15 +429,15 @@ impl Auditor {
             return;
         };
         book.changed_at = now;
-        book.window = match (&request, outcome) {
-            (Ec2Request::Unassign { .. }, _)
-            | (_, Ec2Outcome::Done(_) | Ec2Outcome::Refused { .. }) => self.consistency,
-            (_, Ec2Outcome::Unknown { .. }) => self.settle,
-        };
+        book.window = self.consistency;
         match (&request, outcome) {
             (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Unknown { .. }) => {
                 book.doubt = true;
                 book.unsure = true;
+                book.leaving.clone_from(blocks);
+            }
+            // Some of them are not there any more: a read tells which.
+            (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Refused { .. }) => {
                 book.leaving.clone_from(blocks);
             }
             (_, Ec2Outcome::Unknown { .. }) => {
@@ -431,11 +447,16 @@ impl Auditor {
             (Ec2Request::Assign { .. }, Ec2Outcome::Done(Ec2Gave::Blocks(blocks))) => {
                 book.growing = 0;
                 let own = book.primary;
-                let given = blocks.iter().filter(|cidr| Some(**cidr) != own);
-                book.blocks.extend(given.copied());
+                for cidr in blocks.iter().filter(|cidr| Some(**cidr) != own) {
+                    book.gone.remove(cidr);
+                    book.blocks.insert(*cidr);
+                }
                 book.confirm(blocks, now);
             }
-            (Ec2Request::AttachEni { .. }, Ec2Outcome::Done(_)) => book.confirm([], now),
+            (Ec2Request::AttachEni { .. }, Ec2Outcome::Done(_)) => {
+                (book.hung, book.absent) = (true, false);
+                book.confirm([], now);
+            }
             (Ec2Request::Assign { .. }, Ec2Outcome::Refused { .. }) => {
                 book.growing = 0;
                 book.confirm([], now);
@@ -620,7 +641,13 @@ impl Auditor {
             };
         }
         let confirmed = self.books.get(eni).is_some_and(|book| {
-            book.ready && book.blocks.iter().any(|cidr| cidr.contains(address))
+            // What EC2 gave a moment ago outranks a read that does not show it yet.
+            let lately = book.blocks_confirmed.iter().filter(|(cidr, at)| {
+                self.look_asked_at < **at + self.consistency && !book.gone.contains_key(*cidr)
+            });
+            let lately = lately.map(|(cidr, _)| cidr);
+            let mut told = book.blocks.iter().chain(&book.rumours).chain(lately);
+            book.ready && told.any(|cidr| cidr.contains(address))
         });
         if !confirmed {
             return Err(format!(
@@ -646,7 +673,8 @@ impl Auditor {
         self.asked_for(request)?;
         if let Ec2Request::CreateEni { blocks, .. } = request {
             self.creating.insert(intent, *blocks);
-            let enis = self.books.len() as u32 + self.creating.len() as u32 + self.doubtful_creates;
+            let known = self.books.values().filter(|book| !book.absent).count();
+            let enis = known as u32 + self.creating.len() as u32 + self.doubtful_creates;
             if enis + self.foreign > self.enis {
                 let (known, coming) = (self.books.keys(), self.creating.len());
                 return Err(format!(
@@ -695,7 +723,10 @@ impl Auditor {
                 "E4: EC2 has not confirmed lately what {request:?} destroys"
             ));
         }
-        book.let_go |= matches!(request, Ec2Request::DetachEni { .. });
+        book.let_go |= matches!(
+            request,
+            Ec2Request::DetachEni { .. } | Ec2Request::DeleteEni { .. }
+        );
         match request {
             Ec2Request::Assign { count, .. } => {
                 book.growing += count;

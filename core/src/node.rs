@@ -232,6 +232,7 @@ impl Node {
     /// Nothing is known of what was given back lately: it may be any address that nobody holds.
     fn let_all_cool(&mut self, now: Millis) {
         let until = now + self.config.times.cooldown;
+        self.journal.touch();
         let blocks: Vec<_> = (self.pool.enis.iter())
             .flat_map(|eni| eni.blocks.keys().copied())
             .collect();

@@ -259,14 +259,28 @@ impl Node {
             }
             return;
         };
-        eni.missing_since = None;
+        // A read that shows again what was missing may be older than the one that missed it.
+        let surely = |since: &Millis| asked_at < *since + consistency;
+        eni.missing_since = eni.missing_since.filter(surely);
         eni.confirmed_at = eni.confirmed_at.max(asked_at);
+        if eni.missing_since.is_some() {
+            self.want_look(asked_at + consistency);
+            return;
+        }
+        let mut doubted = false;
         for (cidr, block) in &mut eni.blocks {
             if facts.blocks.contains(cidr) {
                 block.confirmed_at = block.confirmed_at.max(asked_at);
-                block.missing_since = None;
+                block.missing_since = block.missing_since.filter(surely);
+                doubted |= block.missing_since.is_some();
             }
         }
+        if doubted {
+            self.want_look(asked_at + consistency);
+        }
+        let Some(eni) = self.pool.eni_mut(id) else {
+            return;
+        };
         if fresh_change {
             // The change says nothing of blocks that were there long before it: no read is so old
             // that it would not show them.
@@ -329,8 +343,14 @@ impl Node {
             return;
         };
         let Some(facts) = attached.or(detached) else {
-            // In neither list, long after the change: it is gone.
-            self.lose_eni(id, asked_at, out);
+            // In neither list: gone, unless the read is too old to show it.
+            let sure_at = eni.changed_at + consistency;
+            if asked_at < sure_at {
+                eni.doubt = Some(sure_at);
+                self.want_look(sure_at);
+            } else {
+                self.lose_eni(id, asked_at, out);
+            }
             return;
         };
         eni.doubt = None;

@@ -294,13 +294,13 @@ impl Pool {
             .keys()
             .filter(|address| cidr.contains(**address))
             .count() as u32;
-        // An ENI's own address is the node's, whatever an answer lists among the new ones.
-        if (self.enis.iter()).any(|eni| cidr == Cidr::single(eni.primary)) {
-            return false;
-        }
         let Some(eni) = self.eni_mut(id) else {
             return false;
         };
+        // An ENI's own address is the node's, whatever an answer lists among the new ones.
+        if cidr == Cidr::single(eni.primary) {
+            return false;
+        }
         eni.gone.remove(&cidr);
         if let Some(block) = eni.blocks.get_mut(&cidr) {
             block.confirmed_at = block.confirmed_at.max(now);

@@ -64,7 +64,9 @@ pub struct Recovered {
     pub rebuilt: bool,
     /// For people.
     pub remarks: Vec<String>,
-    /// True when it is not known which addresses were given back lately.
+    /// True when it is not known which addresses were given back lately. Before the allocations are
+    /// written back, the file of cooling addresses must then go: it would be trusted by a start that
+    /// follows a crash.
     pub forgotten: bool,
 }
 
