@@ -170,6 +170,17 @@ pub(crate) fn store(path: &Path, saved: &Saved, rest_changed: bool) -> Result<()
     replace(path, &document)
 }
 
+/// Removes the second file, so that no later start trusts it.
+pub(crate) fn forget_beside(path: &Path) -> Result<(), FileError> {
+    let beside = beside_path(path);
+    match fs::remove_file(&beside) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(failed("remove", &beside)(source))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Keeps a bad file for people to look at, under a name that says when.
 pub(crate) fn set_aside(path: &Path, now: Millis) -> Result<PathBuf, FileError> {
     let aside = with_suffix(path, &format!(".corrupt-{}", now / 1000));

@@ -360,9 +360,13 @@ async fn recovered(settings: &Settings, net: &Net, clock: Clock) -> Result<Recov
             .remarks
             .push(format!("the bad checkpoint is kept as {}", aside.display()));
     }
+    if recovered.forgotten {
+        // Until the core has written what it lets cool, no start must trust the old file.
+        checkpoint::forget_beside(path).map_err(|error| error.to_string())?;
+    }
     if recovered.rebuilt {
         // From now on the file has them; the core writes it only when something changes.
-        checkpoint::store(path, &recovered.saved, true).map_err(|error| error.to_string())?;
+        checkpoint::store(path, &recovered.saved, false).map_err(|error| error.to_string())?;
     }
     Ok(recovered)
 }

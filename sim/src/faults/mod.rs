@@ -133,10 +133,9 @@ impl Broken {
 }
 
 /// Situations that a search must have met, or it has tested too little.
-pub const MUST_MEET: [&str; 44] = [
+pub const MUST_MEET: [&str; 43] = [
     "add-while-down",
     "address-lost",
-    "address-of-nobody-given-back",
     "block-lost",
     "built-in-decides",
     "checkpoint-corrupt",

@@ -4,7 +4,7 @@
 
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::{Action, Placement, Proposal, Request};
-use onsen_core::snapshot::{EniPhase, Snapshot};
+use onsen_core::snapshot::{EniPhase, Snapshot, SnapshotSubnet};
 use onsen_core::time::{MINUTE, SECOND};
 
 use crate::world::{Dice, Native};
@@ -145,11 +145,16 @@ fn sensible(snapshot: &Snapshot, dice: &mut Dice) -> Result<Proposal, String> {
 fn grow(snapshot: &Snapshot, mut missing: u32) -> Vec<Request> {
     let now = snapshot.now;
     let unit = snapshot.unit;
+    let shortage = |subnet: &SnapshotSubnet| match unit {
+        Unit::Address => subnet.no_addresses_at,
+        Unit::Prefix => subnet.no_prefixes_at,
+    };
+    if snapshot.subnets.iter().any(|it| it.own && shortage(it) > 0) {
+        // Fewer than were asked for may still be there.
+        missing = missing.min(1);
+    }
     let empty = snapshot.subnets.iter().any(|subnet| {
-        let at = match unit {
-            Unit::Address => subnet.no_addresses_at,
-            Unit::Prefix => subnet.no_prefixes_at,
-        };
+        let at = shortage(subnet);
         let pause = if snapshot.demand.waiting.is_empty() {
             SHORTAGE_PAUSE.1
         } else {

@@ -134,10 +134,14 @@ impl SimNode {
             links.iter().any(|it| it.link.as_deref() == Some(name))
         };
         let recovered = recover(found, self.disk.knows_rest(), &links, is_here, now);
+        if recovered.forgotten {
+            // Until the node has written what it lets cool, the next start must not trust the old file.
+            self.disk.lose_rest();
+        }
         if recovered.rebuilt {
             around.marks.hit("holders-rebuilt-from-links");
             self.disk
-                .write(&recovered.saved, true, super::disk::Reach::Everything);
+                .write(&recovered.saved, false, super::disk::Reach::Everything);
         }
         if !recovered.gone.is_empty() {
             around.marks.hit("sandbox-gone-at-start");

@@ -149,8 +149,15 @@ impl Truth {
         account: &Account,
         owner: &Owner,
     ) -> Result<(), String> {
+        // One that the operator has taken out of the daemon's hands may be in the pool for its pods.
+        let left_alone: BTreeSet<EniId> = (account.enis())
+            .filter_map(|it| ec2::facts(owner, it).ok())
+            .filter(|it| !it.managed)
+            .map(|it| it.id)
+            .collect();
         let known: BTreeMap<&EniId, BTreeSet<Cidr>> = pool
             .iter()
+            .filter(|eni| !left_alone.contains(&eni.id))
             .map(|eni| (&eni.id, eni.blocks.iter().map(|it| it.cidr).collect()))
             .collect();
         let facts = account.enis().filter_map(|it| ec2::facts(owner, it).ok());
