@@ -30,13 +30,12 @@ pub(crate) const POLICY_KEYS: [&str; 7] = [
 ];
 
 /// Variables of upstream that this version does not act upon.
-const UNSUPPORTED: [&str; 12] = [
+const UNSUPPORTED: [&str; 11] = [
     "ANNOTATE_POD_IP",
     "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
     "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
     "CLUSTER_ENDPOINT",
     "DISABLE_NETWORK_RESOURCE_PROVISIONING",
-    "DISABLE_POD_V6",
     "ENABLE_IMDS_ONLY_MODE",
     "ENABLE_MULTI_NIC",
     "ENABLE_POD_ENI",

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+mod fuzz;
 mod moto;
 
 const INSTANCE: &str = "i-0123456789abcdef0";
