@@ -67,6 +67,8 @@ enum Task {
     Contract,
     /// Run the commands that README.md and docs/ show
     Docs,
+    /// Measure the built-in policies over all workloads and write the table of docs/scorecard.md
+    Scorecard,
 }
 
 fn main() -> ExitCode {
@@ -96,5 +98,6 @@ fn perform(task: Task) -> Result<(), Failure> {
         Task::Gates => ci::gates(),
         Task::Contract => contract::write(),
         Task::Docs => docs::run_all(),
+        Task::Scorecard => test::scorecard(),
     }
 }

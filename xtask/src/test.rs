@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use crate::failure::Failure;
-use crate::run::{cargo, say};
-use crate::{build, tools};
+use crate::run::{cargo, root, run, say};
+use crate::{build, policies, tools};
 
 /// What a run of tests gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,13 @@ pub(crate) fn test() -> Result<(), Failure> {
         all: (tally.failed + tally.passed) as usize,
         names: "see above".to_owned(),
     })
+}
+
+/// The test of the scorecard, told to write the document. It fails when a promise is broken.
+pub(crate) fn scorecard() -> Result<(), Failure> {
+    policies::build(root())?;
+    let test = ["test", "--workspace", "--locked", "--test", "scorecard"];
+    run(cargo(&test).env("ONSEN_RENEW", "1"))
 }
 
 /// The end of a run, for people and for machines.

@@ -1,7 +1,8 @@
-//! More addresses: single ones for a small need, prefixes for a large one, on the ENIs there are;
-//! slots traded for prefixes; a new ENI; single addresses where nothing else can be had.
+//! More addresses: prefixes for many pods that wait, else single ones; for the next pod in time,
+//! on the ENIs there are or on a new one.
 //!
-//! Must hold: no more calls than the budget, one for each ENI.
+//! Must hold: no more calls than the budget, one for each ENI. Single addresses leave the slots
+//! that are reserved for prefixes, until nothing else is left.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,180 +13,293 @@ use onsen_policy_sdk::{AttachEni, Draft, SECOND, Unit, View, counted};
 
 use crate::pool::{Line, Offer, Pool};
 use crate::settings::Settings;
-use crate::shrink::SLACK;
 
 /// How long an attachment limit that EC2 told of is believed.
 const ATTACHMENT_LIMIT: u64 = 600 * SECOND;
-/// Single addresses asked for at least in one call.
-const FEW: u32 = 4;
+/// An ENI takes several seconds. One is asked for when what is free and what there are slots for
+/// would not last for this part of a minute.
+const AHEAD: u32 = 2;
 
-/// Plans growth; what was found, for people.
+/// So few pods in a minute leave no doubt that single addresses will do.
+const QUIET: u32 = 2;
+/// How long a pod may wait for the end of a call that is under way, in milliseconds.
+const PATIENCE: u64 = 2_000;
+
+/// Growth in the making.
+struct Growth<'s, 'v, 'p> {
+    view: &'v View<'v>,
+    settings: &'s Settings,
+    pool: &'s mut Pool<'p>,
+    draft: &'s mut Draft,
+    /// Calls that may still be planned.
+    budget: u32,
+}
+
+/// Plans growth; what was found, for people. Absent when nothing could be asked for and nothing
+/// is short: what there is may then be looked at for what can go.
 pub(crate) fn plan(
     view: &View<'_>,
     settings: &Settings,
     pool: &mut Pool<'_>,
     draft: &mut Draft,
-) -> String {
+) -> Option<String> {
     let (now, ec2) = (view.snapshot.now, &view.snapshot.ec2);
     let retry = retry_at(&ec2.outcomes, |outcome| !is_shortage(&outcome.code));
     let resume = retry.max(ec2.throttled_until);
     if now < resume {
         draft.wake_after(resume - now);
         let wait = (resume - now).div_ceil(1_000);
-        return format!("growth rests {wait} s more after an error of EC2");
+        return Some(format!("growth rests {wait} s more after an error of EC2"));
     }
-    let mut budget = ec2.grow_budget;
-    while budget > 0 && pool.missing() > 0 {
-        let grew = a_few(settings, pool, draft)
-            || prefixes(settings, pool, draft)
-            || attach(view, settings, pool, draft, true)
-            || addresses(pool, draft)
-            || attach(view, settings, pool, draft, false);
-        if !grew {
-            break;
-        }
-        budget -= 1;
-    }
+    let mut growth = Growth {
+        view,
+        settings,
+        pool,
+        draft,
+        budget: ec2.grow_budget,
+    };
+    growth.plan();
     if !draft.is_empty() {
-        return "too few, more are asked for".into();
+        return Some("more are asked for".into());
     }
-    if trade(view, settings, pool, draft) {
-        return "single addresses make room for a prefix".into();
+    let short = pool.shortage().max(pool.unserved());
+    if short == 0 {
+        return None;
     }
     if ec2.grow_budget == 0 {
-        return "too few, but the budget of EC2 calls is used up".into();
+        return Some(format!(
+            "{short} are short, but the budget of EC2 calls is used up"
+        ));
     }
-    match pool
-        .offers
-        .iter()
-        .filter_map(|offer| match offer {
-            Offer::Nothing(until) => Some(*until),
-            Offer::Prefixes | Offer::OnePrefix | Offer::Addresses => None,
-        })
-        .min()
-    {
+    if pool.lines.iter().any(|line| line.eni.eni.busy) {
+        return Some(format!("{short} are short, and a call is under way"));
+    }
+    let nothing = pool.offers.iter().filter_map(|offer| match offer {
+        Offer::Nothing(until) => Some(*until),
+        Offer::Prefixes | Offer::OnePrefix | Offer::Addresses => None,
+    });
+    Some(match nothing.min() {
         Some(until) => {
             draft.wake_after(until.saturating_sub(now));
-            "too few, but the subnet has no address left".into()
+            format!("{short} are short, but the subnet has no address left")
         }
-        None => format!("too few, but all slots of {} ENIs are taken", pool.enis),
+        None => format!(
+            "{short} are short, but all slots of {} ENIs are taken",
+            pool.enis
+        ),
+    })
+}
+
+impl<'p> Growth<'_, '_, 'p> {
+    fn plan(&mut self) {
+        let crowd = self.pool.unserved();
+        let many = crowd > self.settings.per_prefix / 2;
+        // Half-empty prefixes cost more than another call for the rest.
+        let whole = (crowd + self.settings.per_prefix / 2 - 1) / self.settings.per_prefix;
+        let mut rest = 0;
+        if many {
+            rest = self.prefixes(whole, "pods wait");
+        }
+        let soon = self.room_soon();
+        if self.draft.is_empty() && (many || self.room() + soon >= crowd) {
+            self.singles();
+        }
+        if self.draft.is_empty() && soon > 0 {
+            // The call under way ends within a second or so, and that ENI has slots.
+            return;
+        }
+        if self.pool.unserved() > 0 && !many {
+            self.prefixes(1, "pods wait");
+        }
+        // What is still missing after a call can be had of the same ENI in the next decision.
+        let more = self.draft.is_empty() && self.pool.shortage() > 0;
+        if rest > 0 || more || self.lasts_not() {
+            self.attach(rest);
+        }
+        if self.pool.shortage().max(self.pool.unserved()) == 0 {
+            return;
+        }
+        if self.draft.is_empty() {
+            self.last_resorts();
+        }
     }
-}
 
-fn growable<'p, 'a>(pool: &'p Pool<'a>, draft: &Draft) -> impl Iterator<Item = &'p Line<'a>> {
-    pool.lines
-        .iter()
-        .filter(|line| line.eni.can_grow() && !draft.touches(line.eni))
-}
-
-/// Single addresses for a need that would leave most of a prefix idle, on the first ENI that has
-/// slots for them: at most half of an ENI's, so that prefixes find room later.
-fn a_few(settings: &Settings, pool: &mut Pool<'_>, draft: &mut Draft) -> bool {
-    let missing = pool.missing();
-    if missing > settings.per_prefix / 2 {
-        return false;
+    /// At the limit of ENIs: reserved slots for single addresses in quiet times, where these suffice;
+    /// else for a prefix, when a pod waits or the next one would.
+    fn last_resorts(&mut self) {
+        let waits = self.pool.unserved() > 0;
+        if !waits && self.settings.singles_suffice && self.settings.pace <= QUIET {
+            self.reserved();
+        } else if waits || self.pool.free() == 0 {
+            self.prefixes(1, "no ENI is left");
+        }
+        if self.draft.is_empty() && waits {
+            self.reserved();
+        }
+        if self.draft.is_empty() && waits {
+            trade(self.view, self.settings, self.pool, self.draft);
+        }
     }
-    let room = |line: &Line<'_>| {
-        let half = (settings.slots / 2).saturating_sub(line.singles.blocks);
-        half.min(line.eni.eni.free_slots)
-    };
-    let fits = |line: &&Line<'_>| !matches!(line.offer, Offer::Nothing(_)) && room(line) >= missing;
-    let Some(line) = growable(pool, draft).find(fits).copied() else {
-        return false;
-    };
-    // A few more than are missing now: the next pod shall not cost a call.
-    let count = missing.max(FEW).min(room(&line));
-    let what = counted(count, Unit::Address);
-    let reason = format!("{missing} more free wanted: {what} on {}.", line.eni.name());
-    draft.grow(line.eni, Unit::Address, count, reason);
-    pool.expect(count);
-    true
-}
 
-/// Prefixes on the first ENI that has room and whose subnet has some.
-fn prefixes(settings: &Settings, pool: &mut Pool<'_>, draft: &mut Draft) -> bool {
-    let is_first = draft.is_empty();
-    let most = |line: &Line<'_>| match line.offer {
-        Offer::Prefixes => line.eni.eni.free_slots,
-        // One call tells whether there is one; a second would only fail with it.
-        Offer::OnePrefix => u32::from(is_first),
-        Offer::Addresses | Offer::Nothing(_) => 0,
-    };
-    let Some(line) = growable(pool, draft).find(|line| most(line) > 0).copied() else {
-        return false;
-    };
-    let missing = pool.missing();
-    let count = missing.div_ceil(settings.per_prefix).min(most(&line));
-    let reason = format!(
-        "{missing} more free wanted: {} on {}.",
-        counted(count, Unit::Prefix),
-        line.eni.name()
-    );
-    draft.grow(line.eni, Unit::Prefix, count, reason);
-    pool.expect(count * settings.per_prefix);
-    true
-}
-
-/// Single addresses on the first ENI that has room, when prefixes cannot be had there.
-fn addresses(pool: &mut Pool<'_>, draft: &mut Draft) -> bool {
-    let missing = pool.missing();
-    let fits = |line: &&Line<'_>| !matches!(line.offer, Offer::Nothing(_));
-    let Some(line) = growable(pool, draft).find(fits).copied() else {
-        return false;
-    };
-    let count = missing.min(line.eni.eni.free_slots);
-    let what = counted(count, Unit::Address);
-    let reason = format!(
-        "{missing} more free wanted and no prefix to be had: {what} on {}.",
-        line.eni.name()
-    );
-    draft.grow(line.eni, Unit::Address, count, reason);
-    pool.expect(count);
-    true
-}
-
-/// A new ENI, with prefixes or with single addresses.
-fn attach(
-    view: &View<'_>,
-    settings: &Settings,
-    pool: &mut Pool<'_>,
-    draft: &mut Draft,
-    with_prefixes: bool,
-) -> bool {
-    let missing = pool.missing();
-    if pool.enis >= settings.max_enis || is_refused(view) {
-        return false;
+    /// Whether pods come so fast that single addresses have no slot left soon.
+    fn lasts_not(&self) -> bool {
+        let lines = self.pool.lines.iter();
+        let slots: u32 = lines.map(|line| line.room).sum();
+        let left = slots + self.pool.free();
+        !self.settings.scarce && self.pool.arriving == 0 && left < self.settings.pace / AHEAD
     }
-    let Some((subnet, offer)) = choose(view, pool, with_prefixes) else {
-        return false;
-    };
-    if offer == Offer::OnePrefix && !draft.is_empty() {
-        return false;
+
+    /// ENIs that can take more and are not spoken for, where the subnet has something.
+    fn lines(&self) -> Vec<Line<'p>> {
+        let fits = |line: &&Line<'p>| {
+            line.eni.can_grow()
+                && !self.draft.touches(line.eni)
+                && !matches!(line.offer, Offer::Nothing(_))
+        };
+        self.pool.lines.iter().filter(fits).copied().collect()
     }
-    let (unit, per_block) = match offer {
-        Offer::Prefixes | Offer::OnePrefix => (Unit::Prefix, settings.per_prefix),
-        Offer::Addresses | Offer::Nothing(_) => (Unit::Address, 1),
-    };
-    let most = if offer == Offer::OnePrefix {
-        1
-    } else {
-        settings.slots.max(1)
-    };
-    let count = missing.div_ceil(per_block).min(most);
-    let reason = format!(
-        "{missing} more free wanted and no slot is left: a new ENI with {}.",
-        counted(count, unit)
-    );
-    let attach = AttachEni {
-        subnet,
-        unit,
-        blocks: count,
-        card: 0,
-    };
-    draft.attach(attach, reason);
-    pool.enis += 1;
-    pool.expect(count * per_block);
-    true
+
+    /// Single addresses that could be had at once, reserved slots left free.
+    fn room(&self) -> u32 {
+        self.lines().iter().map(|line| line.room).sum()
+    }
+
+    /// The same on ENIs with a call under way, unless a pod has waited too long for that.
+    fn room_soon(&self) -> u32 {
+        let oldest = self.view.snapshot.demand.waiting.first();
+        if oldest.is_some_and(|waited| *waited > PATIENCE) {
+            return 0;
+        }
+        let lines = self.pool.lines.iter();
+        let busy =
+            lines.filter(|line| line.eni.eni.busy && !matches!(line.offer, Offer::Nothing(_)));
+        busy.map(|line| line.room).sum()
+    }
+
+    /// What is missing, and a few more in a busy minute: the next pod shall not cost a call.
+    fn batch(&self) -> u32 {
+        let pace = self.settings.pace;
+        let more = match self.pool.unserved() {
+            _ if self.settings.scarce => 0,
+            0 => 1 + (pace / 4).min(3),
+            _ => 1 + (pace / 2).min(7),
+        };
+        self.pool.missing() + more
+    }
+
+    /// Single addresses on the ENIs there are, reserved slots left free.
+    fn singles(&mut self) {
+        let mut rest = self.batch();
+        for line in self.lines() {
+            let missing = self.pool.missing();
+            if missing == 0 || self.budget == 0 {
+                return;
+            }
+            let count = rest.min(line.room);
+            if count > 0 {
+                rest -= count;
+                self.grow(
+                    &line,
+                    Unit::Address,
+                    count,
+                    &format!("{missing} more free wanted"),
+                );
+            }
+        }
+    }
+
+    /// Single addresses in reserved slots.
+    fn reserved(&mut self) {
+        for line in self.lines() {
+            let missing = self.pool.shortage().max(self.pool.unserved());
+            if missing == 0 || self.budget == 0 {
+                return;
+            }
+            let count = missing.min(line.eni.eni.free_slots);
+            self.grow(
+                &line,
+                Unit::Address,
+                count,
+                &format!("{missing} more free wanted and no ENI is left"),
+            );
+        }
+    }
+
+    /// So many prefixes on the ENIs there are, the emptiest first; how many found no place.
+    fn prefixes(&mut self, count: u32, why: &str) -> u32 {
+        let mut rest = count;
+        let mut lines = self.lines();
+        lines.sort_by_key(|line| core::cmp::Reverse(line.eni.eni.free_slots));
+        for line in lines {
+            let most = match line.offer {
+                Offer::Prefixes => line.eni.eni.free_slots,
+                // One call tells whether there is one; a second would only fail with it.
+                Offer::OnePrefix => u32::from(self.draft.is_empty()),
+                Offer::Addresses | Offer::Nothing(_) => 0,
+            };
+            let some = rest.min(most);
+            if some == 0 || self.budget == 0 {
+                continue;
+            }
+            rest -= some;
+            let missing = self.pool.missing();
+            self.grow(
+                &line,
+                Unit::Prefix,
+                some,
+                &format!("{missing} more free wanted and {why}"),
+            );
+        }
+        rest
+    }
+
+    fn grow(&mut self, line: &Line<'p>, unit: Unit, count: u32, why: &str) {
+        let what = counted(count, unit);
+        self.draft.grow(
+            line.eni,
+            unit,
+            count,
+            format!("{why}: {what} on {}.", line.eni.name()),
+        );
+        self.pool.expect(count * self.view.addresses_per(unit));
+        self.budget -= 1;
+    }
+
+    /// A new ENI, with prefixes when some are asked for and can be had, else with single addresses.
+    fn attach(&mut self, prefixes: u32) {
+        if self.budget == 0 || self.pool.enis >= self.settings.max_enis || is_refused(self.view) {
+            return;
+        }
+        let Some((subnet, offer)) = choose(self.view, self.pool, prefixes > 0) else {
+            return;
+        };
+        let (unit, count) = match offer {
+            Offer::Prefixes if prefixes > 0 => (Unit::Prefix, prefixes),
+            Offer::OnePrefix if prefixes > 0 => (Unit::Prefix, 1),
+            Offer::Addresses => (Unit::Address, self.batch()),
+            Offer::Prefixes | Offer::OnePrefix | Offer::Nothing(_) => (
+                Unit::Address,
+                self.batch()
+                    .min(self.settings.slots - self.settings.reserve.min(self.settings.slots - 1)),
+            ),
+        };
+        let blocks = count.min(self.settings.slots);
+        let missing = self.pool.missing();
+        let what = counted(blocks, unit);
+        let reason =
+            format!("{missing} more free wanted and no slot is left: a new ENI with {what}.");
+        self.draft.attach(
+            AttachEni {
+                subnet,
+                unit,
+                blocks,
+                card: 0,
+            },
+            reason,
+        );
+        self.pool.expect_eni(blocks * self.view.addresses_per(unit));
+        self.budget -= 1;
+    }
 }
 
 /// EC2 said that no more can be attached.
@@ -198,58 +312,34 @@ fn is_refused(view: &View<'_>) -> bool {
     })
 }
 
-/// The node's own subnet if it has what is wanted, else the first that has.
+/// Where a new ENI goes: to the node's own subnet before others, and where prefixes are wanted, to
+/// one that has some before one that has none.
 fn choose(view: &View<'_>, pool: &Pool<'_>, with_prefixes: bool) -> Option<(Option<u32>, Offer)> {
-    let fits = |offer: Offer| match offer {
-        Offer::Prefixes | Offer::OnePrefix => with_prefixes,
-        Offer::Addresses => !with_prefixes,
-        Offer::Nothing(_) => false,
-    };
     if pool.offers.is_empty() {
-        let unknown = if view.snapshot.limits.prefixes {
-            Offer::Prefixes
-        } else {
-            Offer::Addresses
-        };
-        return fits(unknown).then_some((None, unknown));
+        return Some((None, pool.offer(view, 0)));
     }
-    let fitting = || {
-        (0u32..)
-            .zip(&pool.offers)
-            .filter(|(_, offer)| fits(**offer))
-    };
-    let own = |index: u32| {
-        view.snapshot
-            .subnets
-            .get(index as usize)
-            .is_some_and(|subnet| subnet.own)
-    };
-    fitting()
-        .find(|(index, _)| own(*index))
-        .or_else(|| fitting().next())
-        .map(|(index, offer)| (Some(index), *offer))
+    let places = (0u32..).zip(view.snapshot.subnets.iter().zip(&pool.offers));
+    places
+        .filter(|(_, (_, offer))| !matches!(offer, Offer::Nothing(_)))
+        .min_by_key(|(_, (subnet, offer))| {
+            (with_prefixes && **offer == Offer::Addresses, !subnet.own)
+        })
+        .map(|(index, (_, offer))| (Some(index), *offer))
 }
 
 /// Gives back free single addresses, so that prefixes can take their slots. Where the subnet
-/// lacked a prefix before, only those that would not be missed: or the trade might be undone and
-/// made again.
-fn trade(view: &View<'_>, settings: &Settings, pool: &Pool<'_>, draft: &mut Draft) -> bool {
-    let prefixes = pool.missing().div_ceil(settings.per_prefix);
-    let spared = pool.target().saturating_add(prefixes + SLACK);
-    let would_not_be_missed = pool.supply() >= spared;
+/// lacked a prefix lately it is not risked.
+fn trade(view: &View<'_>, settings: &Settings, pool: &Pool<'_>, draft: &mut Draft) {
+    let prefixes = pool.unserved().div_ceil(settings.per_prefix);
     for line in &pool.lines {
         let subnet = view.snapshot.subnets.get(line.eni.eni.subnet as usize);
         let never_lacked = subnet.is_none_or(|subnet| subnet.no_prefixes_at == 0);
-        let safe = never_lacked || would_not_be_missed;
-        if line.offer != Offer::Prefixes || !safe || view.snapshot.ec2.release_budget == 0 {
+        if line.offer != Offer::Prefixes || !never_lacked || view.snapshot.ec2.release_budget == 0 {
             continue;
         }
-        let single = line
-            .eni
-            .blocks()
-            .rev()
-            .filter(|block| block.unit == Unit::Address && block.releasable);
-        let blocks: Vec<u32> = single
+        let blocks = line.eni.blocks().rev();
+        let free = blocks.filter(|block| block.unit == Unit::Address && block.releasable);
+        let blocks: Vec<u32> = free
             .take(prefixes as usize)
             .map(|block| block.index)
             .collect();
@@ -260,8 +350,7 @@ fn trade(view: &View<'_>, settings: &Settings, pool: &Pool<'_>, draft: &mut Draf
                 line.eni.name()
             );
             draft.release(line.eni, blocks, reason);
-            return true;
+            return;
         }
     }
-    false
 }

@@ -65,12 +65,18 @@ pub fn decide(view: &View<'_>) -> Decision {
     let mut pool = Pool::measure(view, &settings);
     let found = pool.in_words();
     draft.pressure(pool.pressure());
-    let verdict = if pool.missing() > 0 {
+    let placement = if pool.filling {
+        Placement::Pack
+    } else {
+        Placement::AddressesFirst
+    };
+    let growth = if pool.missing() > 0 {
         growth::plan(view, &settings, &mut pool, &mut draft)
     } else {
-        shrink::plan(view, &settings, &pool, &mut draft)
+        None
     };
-    draft.finish(Placement::Pack, format!("{found}: {verdict}."))
+    let verdict = growth.unwrap_or_else(|| shrink::plan(view, &settings, &pool, &mut draft));
+    draft.finish(placement, format!("{found}: {verdict}."))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The way back: an ENI that is not needed, idle prefixes, idle single addresses.
+//! The way back: idle prefixes, idle single addresses, an ENI that nobody has used for long.
 //!
 //! Must hold: what stays is more than growth would ask for; the newest ENI gives first.
 
@@ -11,11 +11,19 @@ use onsen_policy_sdk::{Block, Draft, KeepReason, SECOND, Unit, View, counted};
 use crate::pool::{Line, Pool};
 use crate::settings::Settings;
 
-/// So many free addresses above what is wanted must stay when a block goes back for idleness:
-/// the next pod shall not bring it back.
-pub(crate) const SLACK: u32 = 4;
+/// Single addresses go back once so many more are free than are wanted, and one of these stays:
+/// the next pod shall not bring the others back.
+pub(crate) const SLACK: u32 = 3;
+/// Single addresses that go back in one call at least, when there are so many.
+const BATCH: u32 = 6;
 /// When to look again at an ENI that the host keeps for a moment.
 const ROUND: u64 = 5 * SECOND;
+
+/// What may still go.
+struct Spare {
+    singles: u32,
+    empty: u32,
+}
 
 /// Plans what goes back; what was found, for people.
 pub(crate) fn plan(
@@ -26,111 +34,152 @@ pub(crate) fn plan(
 ) -> String {
     let mut budget = view.snapshot.ec2.release_budget;
     // What is still on its way may not come.
-    let mut spare = pool.supply().saturating_sub(pool.coming + pool.target());
-    if pool.coming > 0 && spare == 0 {
-        return "enough is on its way".into();
-    }
+    let over = pool.supply().checked_sub(pool.on_its_way() + pool.target());
+    let here = pool.supply() - pool.on_its_way();
+    let lack = pool.target().saturating_sub(here);
+    // Where the next pod could only bring a prefix back, some more must be there before one goes.
+    let margin = if pool.takes_singles(settings) {
+        0
+    } else {
+        SLACK
+    };
+    let needed = (pool.target() + margin).saturating_sub(here);
+    let mut spare = Spare {
+        singles: over
+            .filter(|over| *over >= SLACK)
+            .map_or(0, |over| over - 1),
+        empty: pool.empty.saturating_sub(needed),
+    };
     for line in pool.lines.iter().rev() {
         if budget == 0 {
             break;
         }
-        if detach(view, settings, pool, draft, line, &mut spare)
-            || release_idle(view, settings, draft, line, Unit::Prefix, &mut spare)
-            || release_idle(view, settings, draft, line, Unit::Address, &mut spare)
+        if detach(view, settings, draft, line)
+            || prefixes(view, settings, draft, line, &mut spare)
+            || singles(view, settings, draft, line, &mut spare)
         {
             budget -= 1;
         }
     }
-    if draft.is_empty() {
-        "nothing to do".into()
-    } else {
+    if !draft.is_empty() {
         "more than wanted, some goes back".into()
+    } else if pool.on_its_way() > 0 && lack > 0 {
+        "enough is on its way".into()
+    } else {
+        "nothing to do".into()
     }
 }
 
-/// An ENI without pods whose addresses are not wanted goes back as a whole.
-fn detach(
-    view: &View<'_>,
-    settings: &Settings,
-    pool: &Pool<'_>,
-    draft: &mut Draft,
-    line: &Line<'_>,
-    spare: &mut u32,
-) -> bool {
-    let has_pods = line.prefixes.assigned + line.singles.assigned > 0;
-    let gone = line.prefixes.addresses + line.singles.addresses;
-    // A few single addresses would come back by one call, and an ENI is worth more.
-    let kept_back = if gone <= SLACK { gone } else { gone + SLACK };
-    if has_pods || *spare < kept_back || pool.coming > 0 {
-        return false;
-    }
-    let mut blocks = line.eni.blocks();
-    if !blocks.all(|block| is_idle(view, settings, draft, &block)) {
+/// An ENI that holds nothing and had no pod for long goes back. Its blocks went before.
+fn detach(view: &View<'_>, settings: &Settings, draft: &mut Draft, line: &Line<'_>) -> bool {
+    let eni = line.eni.eni;
+    let is_bare = eni.block_count == 0 && eni.in_flight == 0;
+    if !is_bare || !has_passed(view, draft, eni.idle_since, settings.eni_idle) {
         return false;
     }
     if !line.eni.can_detach() {
         if matches!(
-            line.eni.eni.keep,
-            Some(KeepReason::TooYoung | KeepReason::Cooling | KeepReason::Unconfirmed)
+            eni.keep,
+            Some(KeepReason::TooYoung | KeepReason::Unconfirmed)
         ) {
             draft.wake_after(ROUND);
         }
         return false;
     }
-    draft.detach(
-        line.eni,
-        format!(
-            "{} has no pod and its {gone} addresses are not wanted.",
-            line.eni.name()
-        ),
+    let idle = settings.eni_idle / SECOND;
+    let reason = format!(
+        "{} has held no pod for {idle} s and no block.",
+        line.eni.name()
     );
-    *spare -= gone;
+    draft.detach(line.eni, reason);
     true
 }
 
-/// Idle blocks of one kind, as many as can be spared.
-fn release_idle(
+/// Prefixes without a pod.
+fn prefixes(
     view: &View<'_>,
     settings: &Settings,
     draft: &mut Draft,
     line: &Line<'_>,
-    unit: Unit,
-    spare: &mut u32,
+    spare: &mut Spare,
 ) -> bool {
-    let mut blocks = Vec::new();
-    for block in line
+    let size = settings.per_prefix;
+    let mut idle = |block: &Block| {
+        let goes = spare.empty >= size && is_idle(view, settings.prefix_idle, draft, block);
+        spare.empty -= if goes { size } else { 0 };
+        goes
+    };
+    let blocks = line
         .eni
         .blocks()
         .rev()
-        .filter(|block| block.unit == unit && block.assigned == 0)
-    {
-        let size = block.addresses;
-        if *spare < size + SLACK || !is_idle(view, settings, draft, &block) || !block.releasable {
-            continue;
-        }
-        *spare -= size;
-        blocks.push(block.index);
+        .filter(|block| block.unit == Unit::Prefix);
+    let blocks: Vec<u32> = blocks.filter(&mut idle).map(|block| block.index).collect();
+    release(draft, line, Unit::Prefix, blocks, settings.prefix_idle)
+}
+
+/// Free single addresses, some in one call: those that are idle go once `BATCH` of them can, or all
+/// that there are.
+fn singles(
+    view: &View<'_>,
+    settings: &Settings,
+    draft: &mut Draft,
+    line: &Line<'_>,
+    spare: &mut Spare,
+) -> bool {
+    let blocks = line.eni.blocks().rev();
+    let unused: Vec<Block> = blocks
+        .filter(|block| block.unit == Unit::Address && block.assigned == 0)
+        .collect();
+    let enough = BATCH.min(spare.singles).min(unused.len() as u32);
+    if enough == 0 {
+        return false;
     }
+    let mut idle = unused;
+    idle.retain(|block| is_idle(view, settings.idle, draft, block));
+    idle.truncate(spare.singles as usize);
+    let count = idle.len() as u32;
+    if count < enough {
+        return false;
+    }
+    spare.singles -= count;
+    let blocks = idle.iter().map(|block| block.index).collect();
+    release(draft, line, Unit::Address, blocks, settings.idle)
+}
+
+fn release(draft: &mut Draft, line: &Line<'_>, unit: Unit, blocks: Vec<u32>, idle: u64) -> bool {
     if blocks.is_empty() {
         return false;
     }
     let what = counted(blocks.len() as u32, unit);
     let reason = format!(
         "Idle for {} s and not wanted: {what} of {} go back.",
-        settings.idle / SECOND,
+        idle / SECOND,
         line.eni.name()
     );
     draft.release(line.eni, blocks, reason);
     true
 }
 
-/// Whether no pod has used it for long enough; if not, asks to be woken when it is.
-fn is_idle(view: &View<'_>, settings: &Settings, draft: &mut Draft, block: &Block) -> bool {
-    if block.assigned > 0 {
-        return false;
-    }
-    let end = block.idle_since.saturating_add(settings.idle);
-    let wait = end.saturating_sub(view.snapshot.now);
+/// Whether it can go and no pod has used it for long enough; if only time is lacking, asks to be
+/// woken when it is over.
+fn is_idle(view: &View<'_>, patience: u64, draft: &mut Draft, block: &Block) -> bool {
+    block.assigned == 0
+        && has_passed(
+            view,
+            draft,
+            block
+                .idle_since
+                .max(block.cooling_until.saturating_sub(patience)),
+            patience,
+        )
+        && block.releasable
+}
+
+fn has_passed(view: &View<'_>, draft: &mut Draft, since: u64, patience: u64) -> bool {
+    let wait = since
+        .saturating_add(patience)
+        .saturating_sub(view.snapshot.now);
     if wait > 0 {
         draft.wake_after(wait);
     }

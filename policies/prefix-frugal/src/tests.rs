@@ -21,7 +21,7 @@ fn a_quiet_node_holds_a_few_single_addresses() {
     pool.rest(ask);
     assert_eq!(
         (pool.count(Unit::Prefix), pool.count(Unit::Address)),
-        (0, 4)
+        (0, 3)
     );
 }
 
@@ -32,6 +32,7 @@ fn a_pool_that_another_policy_filled_shrinks_under_running_pods() {
         if eni > 0 {
             pool.enis.push(pool.enis[0].clone());
             pool.enis[eni].blocks.clear();
+            pool.enis[eni].idle_since = pool.now;
         }
         pool.fill(eni, Unit::Address, 9);
     }
@@ -41,8 +42,88 @@ fn a_pool_that_another_policy_filled_shrinks_under_running_pods() {
     pool.pass(10 * MINUTE);
     pool.rest(ask);
     assert_eq!(pool.count(Unit::Prefix), 0);
-    assert!(pool.free() <= 2 + SLACK, "{} are free", pool.free());
+    assert!(pool.free() < 2 + SLACK, "{} are free", pool.free());
+    assert_eq!((pool.enis.len(), pool.assigned(), pool.waiting), (3, 5, 0));
+    // ENIs without anything stay a little longer than an hour.
+    pool.pass(60 * MINUTE);
+    pool.rest(ask);
     assert_eq!((pool.enis.len(), pool.assigned(), pool.waiting), (1, 5, 0));
+}
+
+#[test]
+fn many_pods_that_wait_get_whole_prefixes_and_the_rest_single_addresses() {
+    let mut pool = Pool::new(4, 14, Unit::Address);
+    pool.rest(ask);
+    for _ in 0..40 {
+        pool.add_pod();
+    }
+    pool.rest(ask);
+    assert_eq!((pool.count(Unit::Prefix), pool.waiting), (2, 0));
+}
+
+#[test]
+fn slow_growth_takes_single_addresses_on_one_eni_after_the_other() {
+    let mut pool = Pool::new(3, 9, Unit::Address);
+    for _ in 0..20 {
+        pool.add_pod();
+        pool.pass(2 * MINUTE);
+        pool.rest(ask);
+        assert_eq!(pool.waiting, 0);
+        assert!(pool.free() < 2 + SLACK, "{} are free", pool.free());
+    }
+    assert_eq!((pool.count(Unit::Prefix), pool.enis.len()), (0, 3));
+}
+
+#[test]
+fn a_prefix_runs_empty_when_few_pods_are_left_and_goes_back_soon() {
+    let mut pool = Pool::new(3, 9, Unit::Address);
+    pool.fill(0, Unit::Address, 8);
+    for _ in 0..6 {
+        pool.add_pod();
+    }
+    pool.rest(ask);
+    for _ in 0..18 {
+        pool.add_pod();
+    }
+    pool.round(ask);
+    pool.round(ask);
+    assert_eq!((pool.waiting, pool.count(Unit::Prefix)), (0, 1));
+    pool.pass(4 * MINUTE);
+    for _ in 0..18 {
+        pool.delete_pod();
+    }
+    pool.pass(2 * MINUTE);
+    pool.rest(ask);
+    assert_eq!((pool.assigned(), pool.count(Unit::Prefix)), (6, 0));
+    assert!(pool.free() >= 2);
+}
+
+#[test]
+fn a_scarce_subnet_gets_back_what_is_idle_after_half_the_time() {
+    let minutes_until_release = |free: Option<u32>| {
+        let mut pool = Pool::new(1, 9, Unit::Address);
+        pool.fill(0, Unit::Address, 9);
+        let mut snapshot = pool.snapshot();
+        snapshot.subnets[0].free_addresses = free;
+        decide(&View::new(&snapshot)).wake_after
+    };
+    assert_eq!(minutes_until_release(Some(500)), Some(120 * SECOND));
+    assert_eq!(minutes_until_release(None), Some(120 * SECOND));
+    assert_eq!(minutes_until_release(Some(20)), Some(60 * SECOND));
+}
+
+#[test]
+fn a_cordoned_node_keeps_nothing_to_spare() {
+    let mut pool = Pool::new(3, 9, Unit::Address);
+    for _ in 0..5 {
+        pool.add_pod();
+    }
+    pool.rest(ask);
+    pool.schedulable = false;
+    pool.pass(10 * MINUTE);
+    pool.rest(ask);
+    assert!(pool.free() < SLACK, "{} are free", pool.free());
+    assert_eq!(pool.assigned(), 5);
 }
 
 #[test]
@@ -91,7 +172,7 @@ fn an_instance_without_prefixes_gets_single_addresses() {
     pool.rest(ask);
     assert_eq!(
         (pool.count(Unit::Prefix), pool.count(Unit::Address)),
-        (0, 4)
+        (0, 3)
     );
 }
 
@@ -116,7 +197,7 @@ fn busy_minutes_ask_for_more_and_quiet_ones_give_it_back() {
 
 #[test]
 fn idle_blocks_stay_for_the_time_that_the_operator_set() {
-    let mut pool = Pool::new(1, 9, Unit::Prefix).with("FRUGAL_IDLE_SECONDS", 600);
+    let mut pool = Pool::new(1, 9, Unit::Prefix).with("FRUGAL_PREFIX_IDLE_SECONDS", 600);
     pool.rest(ask);
     let since = pool.now;
     pool.fill(0, Unit::Prefix, 2);
@@ -130,17 +211,18 @@ fn idle_blocks_stay_for_the_time_that_the_operator_set() {
     pool.rest(ask);
     let (at, _) = pool.history.last().unwrap();
     assert!(*at >= since + 600 * SECOND);
-    assert_eq!(pool.count(Unit::Prefix), 1);
+    assert_eq!(pool.count(Unit::Prefix), 0);
 }
 
 #[test]
 fn a_wish_to_wake_comes_with_blocks_that_are_not_idle_long_enough() {
     let mut pool = Pool::new(1, 9, Unit::Prefix);
+    pool.fill(0, Unit::Address, 3);
     pool.fill(0, Unit::Prefix, 3);
     pool.pass(30 * SECOND);
     let snapshot = pool.snapshot();
     let decision = decide(&View::new(&snapshot));
-    assert_eq!(decision.wake_after, Some(90 * SECOND));
+    assert_eq!(decision.wake_after, Some(30 * SECOND));
 }
 
 #[test]
