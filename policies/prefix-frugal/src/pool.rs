@@ -6,6 +6,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write as _;
 
 use onsen_policy_sdk::outcomes::is_growth;
 use onsen_policy_sdk::{EniState, EniView, SECOND, Totals, Unit, View};
@@ -224,7 +225,8 @@ impl<'a> Pool<'a> {
         let mut words = format!("{} assigned", self.assigned);
         let mut also = |count: u32, what: &str| {
             if count > 0 {
-                words += &format!(", {count} {what}");
+                // Writing to a String cannot fail.
+                let _ = write!(words, ", {count} {what}");
             }
         };
         also(self.waiting, "wait");

@@ -118,9 +118,10 @@ impl Settings {
             left.is_some_and(|left| left < SCARCE.read(given)) && !snapshot.subnets.is_empty();
         let pace = pace(view);
         let min = MIN_FREE.read(given);
-        let max = match scarce {
-            true => min,
-            false => MAX_FREE.read(given).max(min),
+        let max = if scarce {
+            min
+        } else {
+            MAX_FREE.read(given).max(min)
         };
         let headroom = (u64::from(pace) * u64::from(HEADROOM.read(given))).div_ceil(100);
         let wanted = if snapshot.node.schedulable {
