@@ -88,7 +88,9 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Candidates, Error> {
-        let command = <Candidates as clap::Args>::augment_args(Command::new("t"));
+        // Beside `--faults`, as in `onsen simulate`.
+        let faults = Arg::new("faults").long("faults").action(ArgAction::SetTrue);
+        let command = <Candidates as clap::Args>::augment_args(Command::new("t").arg(faults));
         let matches = command.try_get_matches_from([&["t"], arguments].concat())?;
         Candidates::from_arg_matches(&matches)
     }
