@@ -338,7 +338,9 @@ fn may_grow(node: &Node, tally: &Tally, unit: Unit, now: Millis) -> Result<(), &
         return Err("call-budget");
     }
     let max_pods = node.config.node.max_pods;
-    let usable = node.addresses_coming() + tally.addresses - node.pool.cooling().len() as u32;
+    // What cools may be on blocks that are gone.
+    let usable = (node.addresses_coming() + tally.addresses)
+        .saturating_sub(node.pool.cooling().len() as u32);
     if max_pods > 0 && usable >= max_pods {
         return Err("max-pods");
     }

@@ -7,9 +7,9 @@ use crate::engine::Limits;
 use crate::error::PolicyError;
 use crate::policy::{LogLevel, LogLine};
 
-/// Core instances, memories and tables that one component may have. A component made by any
-/// known tool chain has fewer than ten.
-const MAX_PARTS: usize = 32;
+/// Core instances, memories and tables that one component may have. Most tool chains make fewer
+/// than ten; componentize-py makes one for each part of Python, some forty.
+const MAX_PARTS: usize = 128;
 
 /// The data of a store.
 pub(crate) struct Call {

@@ -18,6 +18,7 @@ use super::candidates::Wanted;
 use crate::error::CliError;
 
 #[derive(Args)]
+#[group(skip)]
 pub(super) struct Arguments {
     /// Everything goes wrong that can: crashes, full disks, set clocks, and EC2 at its worst
     #[arg(long, conflicts_with_all = ["workload", "pods", "instance_type", "output"])]

@@ -126,9 +126,8 @@ fn environment(command: &mut Command) {
 fn why_not(language: Language) -> Option<String> {
     let (program, hint) = match language {
         Language::Rust => return None,
-        Language::Go => ("go", "Go is not installed"),
-        // Its unit tests pass and it builds, but a node's engine traps at its first call.
-        Language::Js => {
+        // Their unit tests pass and they build, but a node's engine traps at their first call.
+        Language::Go | Language::Js => {
             return Some(
                 "its component traps at its first call; the cause is not known".to_owned(),
             );

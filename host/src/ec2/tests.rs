@@ -103,10 +103,16 @@ fn ec2(endpoint: &str) -> Ec2 {
         primary: EniId::new(PRIMARY),
         manage_untagged: true,
     };
-    ec2_of(endpoint, owner, "subnet-1", "sg-1")
+    let place = Place {
+        subnet: SubnetId::new("subnet-1"),
+        vpc: "vpc-1".into(),
+        zone: "eu-west-1a".into(),
+        discovery: true,
+    };
+    ec2_of(endpoint, owner, place, "sg-1")
 }
 
-fn ec2_of(endpoint: &str, owner: Owner, subnet: &str, group: &str) -> Ec2 {
+fn ec2_of(endpoint: &str, owner: Owner, place: Place, group: &str) -> Ec2 {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("eu-west-1"))
@@ -119,12 +125,7 @@ fn ec2_of(endpoint: &str, owner: Owner, subnet: &str, group: &str) -> Ec2 {
         &config,
         Some(endpoint),
         owner,
-        Place {
-            subnet: SubnetId::new(subnet),
-            vpc: "vpc-1".into(),
-            zone: "eu-west-1a".into(),
-            discovery: true,
-        },
+        place,
         vec![group.into()],
         Birthmarks {
             cluster: "spa".into(),

@@ -26,7 +26,13 @@ async fn an_eni_lives_and_ends_in_moto_as_in_ec2() {
         manage_untagged: true,
     };
     let group = first(&instances, "groupId");
-    let ec2 = ec2_of(&moto.endpoint(), owner.clone(), &subnet, &group);
+    let place = Place {
+        subnet: SubnetId::new(&*subnet),
+        vpc: first(&instances, "vpcId"),
+        zone: first(&instances, "availabilityZone"),
+        discovery: true,
+    };
+    let ec2 = ec2_of(&moto.endpoint(), owner.clone(), place, &group);
 
     let limits = ec2.limits("m5.large").await.unwrap();
     assert_eq!(
