@@ -21,7 +21,7 @@ const ATTACHMENT_LIMIT: u64 = 600 * SECOND;
 const AHEAD: u32 = 2;
 
 /// So few pods in a minute leave no doubt that single addresses will do.
-const QUIET: u32 = 2;
+pub(crate) const QUIET: u32 = 2;
 /// How long a pod may wait for the end of a call that is under way, in milliseconds.
 const PATIENCE: u64 = 2_000;
 
@@ -50,6 +50,10 @@ pub(crate) fn plan(
         draft.wake_after(resume - now);
         let wait = (resume - now).div_ceil(1_000);
         return Some(format!("growth rests {wait} s more after an error of EC2"));
+    }
+    if pool.capped {
+        return (pool.unserved() > 0)
+            .then(|| "all addresses that max pods allows are there".into());
     }
     let mut growth = Growth {
         view,
@@ -93,52 +97,61 @@ pub(crate) fn plan(
 impl<'p> Growth<'_, '_, 'p> {
     fn plan(&mut self) {
         let crowd = self.pool.unserved();
-        let many = crowd > self.settings.per_prefix / 2;
-        // Half-empty prefixes cost more than another call for the rest.
-        let whole = (crowd + self.settings.per_prefix / 2 - 1) / self.settings.per_prefix;
-        let mut rest = 0;
-        if many {
-            rest = self.prefixes(whole, "pods wait");
-        }
         let soon = self.room_soon();
-        if self.draft.is_empty() && (many || self.room() + soon >= crowd) {
+        let mut rest = 0;
+        if self.room() + soon >= crowd {
             self.singles();
-        }
-        if self.draft.is_empty() && soon > 0 {
-            // The call under way ends within a second or so, and that ENI has slots.
-            return;
-        }
-        if self.pool.unserved() > 0 && !many {
-            self.prefixes(1, "pods wait");
+            if self.draft.is_empty() && soon > 0 {
+                // The call under way ends within a second or so, and that ENI has slots.
+                return;
+            }
+        } else if self.settings.singles_suffice && crowd < self.slots() {
+            // One slot stays for a prefix.
+            self.reserved(self.slots() - 1);
+        } else {
+            // A prefix that is not half full costs more than another call for the rest.
+            let half = self.settings.per_prefix / 2;
+            let whole = (crowd + half - 1) / self.settings.per_prefix;
+            rest = self.prefixes(whole.max(1), "pods wait");
+            if self.draft.is_empty() {
+                self.singles();
+            }
         }
         // What is still missing after a call can be had of the same ENI in the next decision.
-        let more = self.draft.is_empty() && self.pool.shortage() > 0;
+        let more = self.draft.is_empty() && (self.pool.shortage() > 0 || self.replaces_a_prefix());
         if rest > 0 || more || self.lasts_not() {
             self.attach(rest);
         }
-        if self.pool.shortage().max(self.pool.unserved()) == 0 {
-            return;
-        }
-        if self.draft.is_empty() {
+        let short = self.pool.shortage() > 0 || self.pool.unserved() > 0;
+        if self.draft.is_empty() && (short || self.replaces_a_prefix()) {
             self.last_resorts();
         }
     }
 
-    /// At the limit of ENIs: reserved slots for single addresses in quiet times, where these suffice;
-    /// else for a prefix, when a pod waits or the next one would.
+    /// At the limit of ENIs: in quiet times single addresses in the reserved slots, where these suffice
+    /// for max pods; else a prefix, when a pod waits or the next one would.
     fn last_resorts(&mut self) {
-        let waits = self.pool.unserved() > 0;
-        if !waits && self.settings.singles_suffice && self.settings.pace <= QUIET {
-            self.reserved();
-        } else if waits || self.pool.free() == 0 {
+        let crowd = self.pool.unserved();
+        if crowd == 0 && self.settings.singles_suffice {
+            // In a busier minute one slot stays for a prefix.
+            let kept = u32::from(self.settings.pace > QUIET);
+            self.reserved(self.slots().saturating_sub(kept));
+        }
+        if self.draft.is_empty() && (crowd > 0 || self.pool.free() + self.pool.on_its_way() == 0) {
             self.prefixes(1, "no ENI is left");
         }
-        if self.draft.is_empty() && waits {
-            self.reserved();
+        if self.draft.is_empty() && crowd > 0 {
+            self.reserved(u32::MAX);
         }
-        if self.draft.is_empty() && waits {
+        if self.draft.is_empty() && crowd > 0 {
             trade(self.view, self.settings, self.pool, self.draft);
         }
+    }
+
+    /// Whether a prefix without pods is all that is free, in quiet times: single addresses in its place
+    /// let it go.
+    fn replaces_a_prefix(&self) -> bool {
+        self.settings.pace <= QUIET && self.pool.empty > 0 && self.pool.missing() > 0
     }
 
     /// Whether pods come so fast that single addresses have no slot left soon.
@@ -164,7 +177,13 @@ impl<'p> Growth<'_, '_, 'p> {
         self.lines().iter().map(|line| line.room).sum()
     }
 
-    /// The same on ENIs with a call under way, unless a pod has waited too long for that.
+    /// Slots that are free now, reserved ones too.
+    fn slots(&self) -> u32 {
+        let lines = self.lines();
+        lines.iter().map(|line| line.eni.eni.free_slots).sum()
+    }
+
+    /// Room for single addresses on ENIs with a call under way, unless a pod has waited too long for that.
     fn room_soon(&self) -> u32 {
         let oldest = self.view.snapshot.demand.waiting.first();
         if oldest.is_some_and(|waited| *waited > PATIENCE) {
@@ -181,7 +200,7 @@ impl<'p> Growth<'_, '_, 'p> {
         let pace = self.settings.pace;
         let more = match self.pool.unserved() {
             _ if self.settings.scarce => 0,
-            0 => 1 + (pace / 4).min(3),
+            0 => 1 + (pace / 3).min(7),
             _ => 1 + (pace / 2).min(7),
         };
         self.pool.missing() + more
@@ -208,20 +227,18 @@ impl<'p> Growth<'_, '_, 'p> {
         }
     }
 
-    /// Single addresses in reserved slots.
-    fn reserved(&mut self) {
+    /// So many single addresses at most, in reserved slots.
+    fn reserved(&mut self, most: u32) {
+        let mut rest = most.min(self.pool.missing());
         for line in self.lines() {
-            let missing = self.pool.shortage().max(self.pool.unserved());
-            if missing == 0 || self.budget == 0 {
+            let count = rest.min(line.eni.eni.free_slots);
+            if count == 0 || self.budget == 0 {
                 return;
             }
-            let count = missing.min(line.eni.eni.free_slots);
-            self.grow(
-                &line,
-                Unit::Address,
-                count,
-                &format!("{missing} more free wanted and no ENI is left"),
-            );
+            rest -= count;
+            let missing = self.pool.missing();
+            let why = format!("{missing} more free wanted and no ENI is left");
+            self.grow(&line, Unit::Address, count, &why);
         }
     }
 

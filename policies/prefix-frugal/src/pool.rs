@@ -50,6 +50,8 @@ pub(crate) struct Pool<'a> {
     pub(crate) filling: bool,
     /// Prefixes without a pod hold so many.
     pub(crate) empty: u32,
+    /// The node has as many addresses as the kubelet runs pods, and the host lets it have no more.
+    pub(crate) capped: bool,
     /// Free in prefixes that have a pod.
     in_prefixes: u32,
     /// Free single ones.
@@ -78,6 +80,7 @@ impl<'a> Pool<'a> {
             enis: view.enis().filter(|eni| eni.eni.card == 0).count() as u32,
             filling: false,
             empty: 0,
+            capped: false,
             in_prefixes: 0,
             in_singles: 0,
             soon: 0,
@@ -97,6 +100,8 @@ impl<'a> Pool<'a> {
         if max_pods > 0 {
             let most = max_pods.saturating_sub(pool.assigned + pool.waiting);
             pool.wanted = pool.wanted.min(most);
+            let usable = pool.assigned + pool.free() + pool.on_its_way();
+            pool.capped = usable >= max_pods;
         }
         // Prefixes are for haste, and for more pods than fit on single addresses.
         let pods = pool.assigned + pool.target();

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use onsen_policy_sdk::{Block, Draft, KeepReason, SECOND, Unit, View, counted};
 
+use crate::growth::QUIET;
 use crate::pool::{Line, Pool};
 use crate::settings::Settings;
 
@@ -15,7 +16,7 @@ use crate::settings::Settings;
 /// the next pod shall not bring the others back.
 pub(crate) const SLACK: u32 = 3;
 /// Single addresses that go back in one call at least, when there are so many.
-const BATCH: u32 = 6;
+const BATCH: u32 = 8;
 /// When to look again at an ENI that the host keeps for a moment.
 const ROUND: u64 = 5 * SECOND;
 
@@ -43,7 +44,11 @@ pub(crate) fn plan(
     } else {
         SLACK
     };
-    let needed = (pool.target() + margin).saturating_sub(here);
+    let mut needed = (pool.target() + margin).saturating_sub(here);
+    if pool.capped && settings.singles_suffice && settings.pace <= QUIET {
+        // Single addresses in its place can only be had once it is gone.
+        needed = 0;
+    }
     let mut spare = Spare {
         singles: over
             .filter(|over| *over >= SLACK)

@@ -2,9 +2,8 @@
 //! `workloads/`, and `docs/scorecard.md` holds what came of it.
 //!
 //! In: the workloads. Out: a table, compared with the document; `ONSEN_RENEW=1` writes the document.
-//! Must hold: over all workloads at least 59 % fewer idle addresses than `WARM_ENI_TARGET=1`, at
-//! most one in a hundred more changing EC2 calls, and pods that wait no longer. (The aim is 60 %
-//! and no more calls; it is missed by a hair, which the document says.)
+//! Must hold: over all workloads at least 60 % fewer idle addresses than `WARM_ENI_TARGET=1`, no
+//! more changing EC2 calls, and pods that wait no longer.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -25,7 +24,7 @@ use onsen_sim::workload::Workload;
 const BEGIN: &str = "<!-- written by the test -->\n";
 const END: &str = "<!-- end -->\n";
 /// Idle addresses of `prefix-frugal`, of a hundred that the default holds, at most.
-const MOST_IDLE: f64 = 41.0;
+const MOST_IDLE: f64 = 40.0;
 
 /// One workload under one policy.
 struct Lived {
@@ -179,8 +178,7 @@ fn prefix_frugal_keeps_its_promise_and_the_scorecard_is_current() {
     println!("{table}");
     let (waits_a, waits_b) = (&a.figures.pod_wait_ms, &b.figures.pod_wait_ms);
     assert!(saved([&a, &b]) >= 100.0 - MOST_IDLE, "idle addresses");
-    let most_changes = a.figures.ec2_changes + a.figures.ec2_changes / 100;
-    assert!(b.figures.ec2_changes <= most_changes, "EC2 calls");
+    assert!(b.figures.ec2_changes <= a.figures.ec2_changes, "EC2 calls");
     assert!(waits_b.p99 <= waits_a.p99, "99 of 100 pods");
     assert!(waits_b.max <= waits_a.max, "the pod that waits longest");
     assert!(b.refused() <= a.refused(), "refused requests");
