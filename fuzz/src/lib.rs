@@ -47,8 +47,18 @@ pub fn fuzz(name: &str, target: impl Fn(&[u8])) {
 ///
 /// When the target does, and when there are no examples.
 pub fn fuzz_times(name: &str, runs: u64, target: impl Fn(&[u8])) {
+    fuzz_examples(name, runs, Vec::new(), target);
+}
+
+/// As [`fuzz_times`], with more examples than the corpus has: such as are made, not kept.
+///
+/// # Panics
+///
+/// When the target does, and when there are no examples.
+pub fn fuzz_examples(name: &str, runs: u64, made: Vec<Vec<u8>>, target: impl Fn(&[u8])) {
     let folder = corpus().join(name);
-    let examples = examples(&folder);
+    let mut examples = examples(&folder);
+    examples.extend(made.into_iter().map(|bytes| (folder.join("(made)"), bytes)));
     assert!(!examples.is_empty(), "no examples in {}", folder.display());
     for (path, bytes) in &examples {
         let held = catch_unwind(AssertUnwindSafe(|| target(bytes))).is_ok();
@@ -102,7 +112,7 @@ fn keep(folder: &Path, input: &[u8]) -> String {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let path = folder.join(format!("found-{digest:016x}"));
-    match std::fs::write(&path, input) {
+    match std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, input)) {
         Ok(()) => format!("it is kept in {}", path.display()),
         Err(error) => format!(
             "it cannot be kept in {}: {error}: {}",

@@ -57,7 +57,7 @@ fn each_tells_its_name_and_settings() {
 fn each_fills_a_bare_node_in_its_own_way() {
     for (name, unit, count) in [
         ("default-warm-eni", Unit::Address, 9),
-        ("prefix-frugal", Unit::Address, 4),
+        ("prefix-frugal", Unit::Address, 3),
     ] {
         let decided = load(name).decide(&bare_node()).unwrap();
         let requests: Vec<_> = decided

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 
 use onsen_core::snapshot::{Limits, Snapshot};
-use onsen_fuzz::{fuzz, fuzz_times};
+use onsen_fuzz::{fuzz, fuzz_examples};
 use onsen_policy_runner::documents::{self, DecisionDocument, SnapshotDocument};
 use onsen_policy_runner::rules::Rules;
 use onsen_policy_runner::{Engine, recording};
@@ -88,14 +88,18 @@ fn a_broken_component_costs_its_loader_an_error() {
     };
     let engine = Engine::new(limits, None).unwrap();
     let loaded = Cell::new(0);
-    fuzz_times("component", 300, |bytes| {
+    let made = vec![
+        onsen_hostile::idle(),
+        onsen_hostile::endless_start(),
+        onsen_hostile::log_flood(),
+        onsen_hostile::out_of_range(),
+        onsen_hostile::thrash(),
+    ];
+    fuzz_examples("component", 300, made, |bytes| {
         if let Ok(policy) = engine.load(bytes) {
             loaded.set(loaded.get() + 1);
             drop(policy.decide(&Snapshot::default()));
         }
     });
-    assert!(
-        loaded.get() > 0,
-        "the examples are of a contract that is gone"
-    );
+    assert!(loaded.get() > 0, "no example is a policy");
 }

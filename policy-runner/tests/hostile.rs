@@ -219,7 +219,7 @@ fn another_world_is_refused_with_what_was_wanted_and_what_was_found() {
     assert!(
         error
             .to_string()
-            .contains("it exports onsen:policy/policy@0.2.0"),
+            .contains("made for version 0.2.0 of the contract; this host speaks 0.1.0"),
         "{error}"
     );
     let error =

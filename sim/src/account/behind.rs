@@ -34,7 +34,7 @@ impl Account {
             }),
             F::ForeignEni => self.attach_foreign(now_ms, node, true),
             F::UntaggedEni => self.attach_foreign(now_ms, node, false),
-            F::NoManageToggled => self.any_secondary(node).is_some_and(|eni| {
+            F::NoManageToggled => self.left_alone_or_any(node).is_some_and(|eni| {
                 self.change_eni(now_ms, &eni.id, |it| {
                     if it.tags.remove(TAG_NO_MANAGE).is_none() {
                         it.tags.insert(TAG_NO_MANAGE.to_owned(), "true".to_owned());
@@ -98,6 +98,12 @@ impl Account {
                 && it.status != AttachmentStatus::Detaching
                 && eni.description != SOMEBODY
         })
+    }
+
+    /// An ENI that is to be left alone, or some secondary one when there is none.
+    fn left_alone_or_any(&mut self, node: Option<&str>) -> Option<Eni> {
+        self.any(node, |eni, _| eni.tags.contains_key(TAG_NO_MANAGE))
+            .or_else(|| self.any_secondary(node))
     }
 
     /// Takes some fitting block off some ENI of a node. Gives both.

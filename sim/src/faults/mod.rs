@@ -4,7 +4,7 @@
 //! with all that is needed to repeat it.
 //!
 //! A seed lives twice: first a storm of so many steps, in which pods come and go, daemons die and EC2
-//! misbehaves as [`draw`] says; then calm, in which all faults have ended, and the node must serve its
+//! misbehaves as `draw` says; then calm, in which all faults have ended, and the node must serve its
 //! pods, come to rest and stay there (L1), with pools that agree with the account (E5).
 //!
 //! What must hold: the same seed and options give the same life, to the last byte of its trace.

@@ -17,10 +17,10 @@ private_test! {
         let own = node.plugin.must_add(&a)?.address;
         let far = node.plugin.must_add(&b)?.address;
         let flow = Flow::start(&a.netns, &b.netns, far)?;
-        // More than single addresses are asked for.
-        node.set_policy("builtin:prefix-frugal", &[("FRUGAL_MIN_FREE", "30")])?;
-        node.wait_status("prefixes", PATIENCE, |status| {
-            status.policy.name == "prefix-frugal" && status.pool.prefixes > 0
+        node.wait_status("a full ENI to spare", PATIENCE, |status| status.pool.warm > 5)?;
+        node.set_policy("builtin:prefix-frugal", &[("FRUGAL_IDLE_SECONDS", "1")])?;
+        node.wait_status("few free addresses", PATIENCE, |status| {
+            status.policy.name == "prefix-frugal" && status.pool.warm <= 5
         })?;
         node.set_policy("builtin:default-warm-eni", &[])?;
         node.wait_status("the default again", PATIENCE, |status| {
