@@ -7,6 +7,7 @@ use onsen_policy_runner::PolicyError;
 use onsen_policy_runner::documents::DocumentError;
 use onsen_policy_runner::recording::RecordingError;
 use onsen_policy_runner::reference::ReferenceError;
+use onsen_registry::RegistryError;
 use onsen_sim::account::InstanceType;
 use onsen_sim::max_pods::Impossible;
 use onsen_sim::scenario::WriteError;
@@ -87,6 +88,8 @@ pub(crate) enum CliError {
     },
     #[error("cannot start the policy engine")]
     Engine(#[source] PolicyError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     #[error("{policy} does not decide")]

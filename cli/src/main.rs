@@ -2,7 +2,7 @@
 //!
 //! In: a command and where the daemon answers. Out: a table for people or JSON for programs on
 //! stdout; exit code 1 with one clear sentence on stderr when something cannot be told.
-//! What must hold: it changes nothing; it never links the daemon.
+//! What must hold: it changes nothing on a node; it never links the daemon.
 
 #![cfg_attr(
     test,
@@ -19,6 +19,7 @@ mod eval;
 mod explain;
 mod max_pods;
 mod project;
+mod push;
 mod record;
 mod replay;
 mod scenarios;
@@ -51,6 +52,7 @@ Examples:
   onsen policy check build/policy.wasm
   onsen policy eval --policy prefix-frugal --set FRUGAL_MAX_FREE=8 --snapshot node.json
   onsen policy test scenarios --policy file:my-policy.wasm
+  onsen policy push build/policy.wasm registry.example.com/policies/mine:v1
   onsen max-pods --instance-type m5.large --prefix-delegation
   onsen simulate --policy default-warm-eni --policy prefix-frugal --instance-type m5.large --pods 20
   onsen completions bash > /etc/bash_completion.d/onsen";
@@ -131,6 +133,8 @@ enum PolicyTask {
     Eval(eval::Arguments),
     /// Ask a policy again what a node asked, and show what would differ
     Replay(replay::Arguments),
+    /// Put a component into an OCI registry and print the reference that names it for good
+    Push(push::Arguments),
     /// Run scenario files against a policy: no cluster, no AWS, no root, virtual time
     Test(scenarios::Arguments),
 }
@@ -170,6 +174,7 @@ fn perform(arguments: &Arguments) -> Result<(String, u8), CliError> {
         Task::Policy(PolicyTask::Check { file }) => check::check(file, json),
         Task::Policy(PolicyTask::Eval(arguments)) => eval::eval(arguments, json),
         Task::Policy(PolicyTask::Replay(arguments)) => return replay::replay(arguments, json),
+        Task::Policy(PolicyTask::Push(arguments)) => push::push(arguments, json),
         Task::Policy(PolicyTask::Test(arguments)) => return scenarios::test(arguments, json),
         Task::MaxPods(arguments) => max_pods::max_pods(arguments, json),
         Task::Simulate(task) => simulate::simulate(task, arguments.format),

@@ -22,7 +22,7 @@ struct Rule {
 const AWS: &str = "aws-*";
 
 /// One rule for each package of the workspace.
-const RULES: [Rule; 27] = [
+const RULES: [Rule; 28] = [
     Rule {
         package: "onsen-core",
         ours: &[],
@@ -127,6 +127,7 @@ const RULES: [Rule; 27] = [
             "onsen-core",
             "onsen-policy-build",
             "onsen-policy-runner",
+            "onsen-registry",
         ],
         never: &["onsen-host", AWS],
     },
@@ -152,6 +153,11 @@ const RULES: [Rule; 27] = [
     },
     Rule {
         package: "onsen-node-tests",
+        ours: &["onsen-harness"],
+        never: &["tokio", "wasmtime", AWS],
+    },
+    Rule {
+        package: "onsen-cluster-tests",
         ours: &["onsen-harness"],
         never: &["tokio", "wasmtime", AWS],
     },

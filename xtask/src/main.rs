@@ -42,7 +42,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Make this machine ready: install what is missing (Debian, as root) or list it
-    Setup,
+    Setup {
+        /// With what takes long: an API server of Kubernetes, containerd
+        #[arg(long)]
+        all: bool,
+    },
     /// Build the Rust policies to Wasm components, policies/built/NAME.wasm
     Policies,
     /// Build the policies and all programs; the last line on stdout is the folder that holds them
@@ -56,7 +60,11 @@ enum Task {
     /// Measure the release build and print JSON: ADD, DEL, the gRPC call, `decide`, memory, sizes
     Bench(bench::Options),
     /// Set up, build, and run every test, those of the kernel included
-    Test,
+    Test {
+        /// Get an API server of Kubernetes and containerd first; building them takes minutes, once
+        #[arg(long)]
+        all: bool,
+    },
     /// All gates, all tests, the demo and the commands of the documents: what CI runs
     Ci,
     /// What takes too long for `ci`: more random cases, long simulations
@@ -83,7 +91,7 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<(), Failure> {
     match task {
-        Task::Setup => tools::setup(),
+        Task::Setup { all } => tools::setup(all),
         Task::Build { release } => {
             let folder = build::build(release)?;
             println!("{}", folder.display());
@@ -92,7 +100,7 @@ fn perform(task: Task) -> Result<(), Failure> {
         Task::Policies => policies::build(run::root()),
         Task::Demo(options) => demo::demo(&options),
         Task::Bench(options) => bench::bench(&options),
-        Task::Test => test::test(),
+        Task::Test { all } => test::test(all),
         Task::Ci => ci::ci(),
         Task::Nightly(options) => nightly::nightly(&options),
         Task::Gates => ci::gates(),

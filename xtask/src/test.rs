@@ -19,8 +19,8 @@ pub(crate) struct Tally {
 }
 
 /// Sets up, builds and tests; fails when a test failed.
-pub(crate) fn test() -> Result<(), Failure> {
-    tools::setup()?;
+pub(crate) fn test(all: bool) -> Result<(), Failure> {
+    tools::setup(all)?;
     build::build(false)?;
     let tally = run_all()?;
     print(&tally);

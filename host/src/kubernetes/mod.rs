@@ -154,19 +154,7 @@ impl Kubernetes {
         events: mpsc::UnboundedReceiver<LifeEvent>,
     ) {
         tokio::spawn(annotate(self.client.clone(), self.node.clone(), status));
-        let recorder = Recorder::new(
-            self.client.clone(),
-            Reporter {
-                controller: "onsen".to_owned(),
-                instance: Some(self.node.clone()),
-            },
-        );
-        tokio::spawn(publish(
-            recorder,
-            self.client.clone(),
-            self.node.clone(),
-            events,
-        ));
+        tokio::spawn(publish(self.client.clone(), self.node.clone(), events));
     }
 }
 
@@ -267,13 +255,12 @@ fn annotation(status: &PolicyStatus) -> String {
     .to_string()
 }
 
-async fn publish(
-    recorder: Recorder,
-    client: Client,
-    node: String,
-    mut events: mpsc::UnboundedReceiver<LifeEvent>,
-) {
-    let nodes: Api<core_v1::Node> = Api::all(client);
+async fn publish(client: Client, node: String, mut events: mpsc::UnboundedReceiver<LifeEvent>) {
+    let nodes: Api<core_v1::Node> = Api::all(client.clone());
+    let reporter = Reporter {
+        controller: "onsen".to_owned(),
+        instance: Some(node.clone()),
+    };
     let mut regarding = None;
     while let Some(event) = events.recv().await {
         let (type_, reason, mut text) = match event {
@@ -289,6 +276,9 @@ async fn publish(
             action: "ChoosePolicy".to_owned(),
             secondary: None,
         };
+        // A recorder counts events of one reason together and drops all texts but the first. Each of ours
+        // says something else, so each gets a recorder that remembers none.
+        let recorder = Recorder::new(client.clone(), reporter.clone());
         loop {
             // With its uid, `kubectl describe node` shows the event.
             if regarding.is_none() {

@@ -187,9 +187,10 @@ async fn the_node_tells_what_it_runs_by_annotation_and_by_events() {
     let (events, heard) = mpsc::unbounded_channel();
     kubernetes(address).tell(told, heard);
     status.send_modify(|status| status.name = "prefix-frugal".to_owned());
-    events
-        .send(LifeEvent::RolledBack("it trapped".to_owned()))
-        .unwrap();
+    for why in ["it trapped", "it broke laws"] {
+        let told = LifeEvent::RolledBack(why.to_owned());
+        events.send(told).unwrap();
+    }
     let both = async {
         loop {
             {
@@ -198,16 +199,20 @@ async fn the_node_tells_what_it_runs_by_annotation_and_by_events() {
                     let text = patch["metadata"]["annotations"][ANNOTATION].as_str();
                     text.is_some_and(|text| text.contains("\"name\":\"prefix-frugal\""))
                 });
-                if let (true, Some(event)) = (named, contents.events.first()) {
-                    return event.clone();
+                if let (true, [first, second]) = (named, &*contents.events) {
+                    return (first.clone(), second["note"].clone());
                 }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let event = tokio::time::timeout(PATIENCE, both)
+    let (event, second) = tokio::time::timeout(PATIENCE, both)
         .await
         .expect("written in time");
+    assert_eq!(
+        second, "it broke laws",
+        "events of one reason keep their texts"
+    );
     assert_eq!(event["reason"], "PolicyRolledBack");
     assert_eq!(
         (&event["note"], &event["type"]),

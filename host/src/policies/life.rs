@@ -351,13 +351,16 @@ impl Life {
         self.tell();
         if self.last_error.is_none() {
             let after = Named::of(&self.in_force);
-            self.say(LifeEvent::Swapped(format!(
-                "{} ({}) runs instead of {} ({})",
-                after.reference,
-                short(&after.digest),
-                before.reference,
-                short(&before.digest)
-            )));
+            let told = format!("{} ({}) runs", after.reference, short(&after.digest));
+            self.say(LifeEvent::Swapped(if reset_memo {
+                format!(
+                    "{told} instead of {} ({})",
+                    before.reference,
+                    short(&before.digest)
+                )
+            } else {
+                format!("{told} with other settings")
+            }));
         }
         Some(Swap {
             candidate: self.in_force.clone(),

@@ -37,6 +37,23 @@ pub fn path(name: &'static str) -> Result<PathBuf> {
     }
 }
 
+/// The path of another project's program, out of the folder of tools or this machine's own; why not,
+/// when it is in neither.
+pub fn tool(name: &str) -> std::result::Result<PathBuf, String> {
+    let set = |name| std::env::var_os(name).filter(|it| !it.is_empty());
+    let tools = set("ONSEN_TOOLS")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&set("HOME")?).join(".cache/onsen/tools")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    tools
+        .iter()
+        .map(|folder| folder.join("bin"))
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("{name} is not installed; `cargo xtask setup --all` does it"))
+}
+
 /// Why the programs cannot be used; nothing when they can.
 pub fn why_not() -> Option<String> {
     NEEDED

@@ -1,0 +1,90 @@
+//! Debian's `docker-registry`, where a node of the lab reaches it without TLS: on the node's own loopback.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use onsen_harness::netns::Netns;
+use onsen_harness::process::{Process, output, with_log};
+use onsen_harness::wait::wait_for;
+use onsen_harness::{HarnessError, Result, programs};
+
+const ADDRESS: &str = "127.0.0.1:5000";
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A running registry. Dropping it ends it.
+#[derive(Debug)]
+pub struct Registry {
+    process: Process,
+    netns: Netns,
+    dir: PathBuf,
+}
+
+impl Registry {
+    /// Starts it in the namespace of a node, with nothing in it.
+    pub fn start(lab: &Path, node: &str) -> Result<Self> {
+        let dir = lab.join("registry");
+        std::fs::create_dir_all(&dir).map_err(HarnessError::io("create the registry's folder"))?;
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/data}}}}\nhttp: {{addr: {ADDRESS}}}\n",
+            dir.display()
+        );
+        std::fs::write(dir.join("config.yml"), config)
+            .map_err(HarnessError::io("write the registry's configuration"))?;
+        let netns = Netns::existing(node);
+        let mut this = Self {
+            process: launch(&netns, &dir)?,
+            netns,
+            dir,
+        };
+        this.wait_ready()?;
+        Ok(this)
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let log = self.dir.join("registry.log");
+        wait_for("the registry listening", PATIENCE, || {
+            self.process.must_run()?;
+            Ok(self
+                .netns
+                .run(|| std::net::TcpStream::connect(ADDRESS))
+                .ok())
+        })
+        .map(drop)
+        .map_err(|error| with_log(error, &log))
+    }
+
+    /// `kill -9`.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts it again with what it had.
+    pub fn resume(&mut self) -> Result<()> {
+        self.process = launch(&self.netns, &self.dir)?;
+        self.wait_ready()
+    }
+
+    /// Pushes a component with `onsen`; the reference that names it for good.
+    pub fn push(&self, name: &str, component: &[u8]) -> Result<String> {
+        let file = self.dir.join(format!("{name}.wasm"));
+        std::fs::write(&file, component).map_err(HarnessError::io("write a component"))?;
+        let mut push = self.netns.command(programs::path("onsen")?);
+        push.args(["policy", "push"])
+            .arg(&file)
+            .arg(format!("oci:{ADDRESS}/policies/{name}:v1"));
+        let said = output(&mut push)?;
+        let reference = said
+            .split_whitespace()
+            .find(|word| word.starts_with("oci:") && word.contains("@sha256:"));
+        reference.map(str::to_owned).ok_or_else(|| {
+            HarnessError::Protocol(format!("onsen policy push names no digest: {said}"))
+        })
+    }
+}
+
+fn launch(netns: &Netns, dir: &Path) -> Result<Process> {
+    let program = programs::tool("docker-registry").map_err(HarnessError::Protocol)?;
+    let mut command = netns.command(program);
+    command.arg("serve").arg(dir.join("config.yml"));
+    Process::start("docker-registry", &command, &dir.join("registry.log"))
+}
