@@ -80,6 +80,8 @@ pub enum Event {
         schedulable: bool,
         /// True on the way down.
         terminating: bool,
+        /// Pods that the kubelet runs at most; absent when not told, and then it stays as it was.
+        max_pods: Option<u32>,
     },
     /// The time named by `Node::next_wake` has come.
     Tick,

@@ -282,9 +282,12 @@ impl Node {
             Event::NodeChanged {
                 schedulable,
                 terminating,
+                max_pods,
             } => {
-                self.config.node.schedulable = schedulable;
-                self.config.node.terminating = terminating;
+                let node = &mut self.config.node;
+                node.schedulable = schedulable;
+                node.terminating = terminating;
+                node.max_pods = max_pods.unwrap_or(node.max_pods);
                 self.mind.wake(Trigger::Change);
             }
             Event::Tick => {}

@@ -71,6 +71,7 @@ fn run(world: &mut World, ops: &[Op]) {
             Op::Cordon(on) => world.send(Event::NodeChanged {
                 schedulable: !on,
                 terminating: false,
+                max_pods: None,
             }),
         }
     }

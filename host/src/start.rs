@@ -314,7 +314,7 @@ fn config(
         node: NodeFacts {
             instance_type: facts.instance_type.clone(),
             zone: facts.zone.clone(),
-            // Unknown without Kubernetes, and 0 says so.
+            // Unknown until the API server tells it, and 0 says so.
             max_pods: 0,
             schedulable: true,
             ..NodeFacts::default()

@@ -6,12 +6,14 @@
 //! Must hold: nothing waits for the API server; what it has said once holds until it says otherwise,
 //! however long it is away; each node writes only what it runs itself.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1 as core_v1;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::events::{Event as Notice, EventType, Recorder, Reporter};
@@ -135,10 +137,11 @@ impl Kubernetes {
                 let state = state_of(&node);
                 if known != Some(state) {
                     known = Some(state);
-                    let (schedulable, terminating) = state;
+                    let (schedulable, terminating, max_pods) = state;
                     let event = Event::NodeChanged {
                         schedulable,
                         terminating,
+                        max_pods,
                     };
                     // The loop has ended: so has all that would have followed.
                     let _ = mailbox.send(Message::Happened(event));
@@ -197,8 +200,8 @@ fn of_config_map(map: core_v1::ConfigMap) -> ConfigMap {
     }
 }
 
-/// Whether pods may be scheduled here, and whether the node is going away.
-fn state_of(node: &core_v1::Node) -> (bool, bool) {
+/// Whether pods may be scheduled here, whether the node is going away, and how many pods its kubelet runs at most.
+fn state_of(node: &core_v1::Node) -> (bool, bool, Option<u32>) {
     let spec = node.spec.as_ref();
     let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
     let taints = spec
@@ -208,7 +211,11 @@ fn state_of(node: &core_v1::Node) -> (bool, bool) {
         || taints
             .iter()
             .any(|taint| LEAVING.contains(&taint.key.as_str()));
-    (!cordoned, leaving)
+    let status = node.status.as_ref();
+    let pods = |all: &Option<BTreeMap<String, Quantity>>| all.as_ref()?.get("pods")?.0.parse().ok();
+    let max_pods =
+        status.and_then(|status| pods(&status.allocatable).or_else(|| pods(&status.capacity)));
+    (!cordoned, leaving, max_pods)
 }
 
 /// Keeps the annotation as the status is.

@@ -25,14 +25,22 @@ fn node(json: Value) -> core_v1::Node {
 #[test]
 fn a_cordon_and_a_farewell_are_seen() {
     let plain = node(json!({"metadata": {"name": "n"}}));
-    assert_eq!(state_of(&plain), (true, false));
+    assert_eq!(state_of(&plain), (true, false, None));
     let cordoned = node(json!({"spec": {"unschedulable": true}}));
-    assert_eq!(state_of(&cordoned), (false, false));
+    assert_eq!(state_of(&cordoned), (false, false, None));
     let taint = json!({"key": "karpenter.sh/disrupted", "effect": "NoSchedule"});
     let leaving = node(json!({"spec": {"taints": [taint]}}));
-    assert_eq!(state_of(&leaving), (true, true));
+    assert_eq!(state_of(&leaving), (true, true, None));
     let deleted = node(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
-    assert_eq!(state_of(&deleted), (true, true));
+    assert_eq!(state_of(&deleted), (true, true, None));
+}
+
+#[test]
+fn the_kubelets_bound_on_pods_is_seen() {
+    let both = json!({"capacity": {"pods": "110"}, "allocatable": {"pods": "29"}});
+    assert_eq!(state_of(&node(json!({"status": both}))).2, Some(29));
+    let one = json!({"capacity": {"pods": "110"}});
+    assert_eq!(state_of(&node(json!({"status": one}))).2, Some(110));
 }
 
 #[test]
@@ -161,6 +169,7 @@ async fn what_the_api_server_says_holds_while_it_is_away_and_changes_when_it_is_
     let Some(Message::Happened(Event::NodeChanged {
         schedulable,
         terminating,
+        ..
     })) = inbox.recv().await
     else {
         panic!("no word of the node");

@@ -20,6 +20,7 @@ use super::guard::{AddOutcome, Guard, Rates};
 use super::keep::{Keep, Kept, LastGood, RolledBack};
 use super::shadow::{Compared, Figures, Shadow};
 use super::{Candidate, Chosen, News};
+use crate::clock::millis;
 
 /// Something people should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,10 @@ pub(crate) struct PolicyStatus {
     pub(crate) reference: String,
     /// Of its bytes.
     pub(crate) digest: String,
+    /// Size of its component.
+    pub(crate) component_bytes: u64,
+    /// How long compiling and loading it took; 0 when it was loaded already.
+    pub(crate) load_ms: u64,
     /// The interface it speaks.
     pub(crate) contract: &'static str,
     /// The rule that chose it; absent when the environment did.
@@ -437,6 +442,8 @@ impl Life {
             version: self.in_force.policy.metadata().version.clone(),
             reference: named.reference,
             digest: named.digest,
+            component_bytes: self.in_force.wasm.len() as u64,
+            load_ms: millis(self.in_force.load),
             contract: CONTRACT,
             rule: self.rule.clone(),
             since: self.since,

@@ -27,6 +27,7 @@ mod wish;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onsen_core::cidr::Unit;
 use onsen_core::proposal::Proposal;
@@ -59,6 +60,8 @@ pub(crate) struct Candidate {
     pub(crate) settings: BTreeMap<String, String>,
     /// Its bytes: kept on disk once it has proved good.
     pub(crate) wasm: Arc<Cow<'static, [u8]>>,
+    /// How long compiling and loading it took; zero when it was loaded already.
+    pub(crate) load: Duration,
 }
 
 impl Candidate {

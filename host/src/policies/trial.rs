@@ -74,12 +74,13 @@ impl Trial {
         seen: &[Arc<Snapshot>],
     ) -> Result<Candidate, String> {
         let refused = |why: &dyn std::fmt::Display| format!("policy {}: {why}", ask.reference);
-        let policy = self.load(&wasm).map_err(|error| refused(&error))?;
+        let (policy, load) = self.load(&wasm).map_err(|error| refused(&error))?;
         let candidate = Candidate {
             policy,
             reference: ask.reference.clone(),
             settings: ask.settings.clone(),
             wasm: Arc::new(wasm),
+            load,
         };
         let settings = candidate.settings();
         let problems = candidate
@@ -122,13 +123,16 @@ impl Trial {
         Ok(candidate)
     }
 
-    fn load(&self, wasm: &[u8]) -> Result<Arc<Policy>, PolicyError> {
+    /// The policy, and how long that took.
+    fn load(&self, wasm: &[u8]) -> Result<(Arc<Policy>, Duration), PolicyError> {
         let digest = onsen_policy_runner::digest(wasm);
         let known = self.known.iter().chain([&self.built_in]);
         if let Some(policy) = known.into_iter().find(|policy| policy.digest() == digest) {
-            return Ok(Arc::clone(policy));
+            return Ok((Arc::clone(policy), Duration::ZERO));
         }
-        load(&self.engine, self.cache.as_deref(), wasm).map(Arc::new)
+        let started = Instant::now();
+        let policy = load(&self.engine, self.cache.as_deref(), wasm)?;
+        Ok((Arc::new(policy), started.elapsed()))
     }
 }
 

@@ -83,6 +83,7 @@ impl Watcher {
                     .map_err(|absent| absent.to_string())?
                     .into(),
             ),
+            load: Duration::ZERO,
         };
         let (this, (kept, last_good, wish)) = beside(self, |this| {
             let kept = this.keep.load();

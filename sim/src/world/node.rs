@@ -306,6 +306,7 @@ impl SimNode {
         let event = Event::NodeChanged {
             schedulable: self.schedulable,
             terminating: self.terminating,
+            max_pods: None,
         };
         self.happened(event, around);
     }

@@ -35,10 +35,8 @@ pub const REGISTRY: [&str; 1] = ["docker-registry"];
 
 /// Whether all of these programs are there; says which one is not.
 pub fn has(test: &str, wanted: &[&str]) -> bool {
-    say_why_not(
-        test,
-        wanted.iter().find_map(|name| programs::tool(name).err()),
-    )
+    let missing = wanted.iter().find_map(|name| programs::tool(name).err());
+    say_why_not(test, missing.as_deref())
 }
 
 /// Whether containerd can run here.
@@ -47,13 +45,13 @@ pub fn has_containerd(test: &str) -> bool {
     let users = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let is_root = users.split_whitespace().eq(["0", "0", "4294967295"]);
     if !is_root {
-        return say_why_not(test, Some("containerd needs root".to_owned()));
+        return say_why_not(test, Some("containerd needs root"));
     }
     has(test, &CONTAINERD)
 }
 
-fn say_why_not(test: &str, why: Option<String>) -> bool {
-    if let Some(why) = &why {
+fn say_why_not(test: &str, why: Option<&str>) -> bool {
+    if let Some(why) = why {
         // Not through `println!`: libtest would swallow it.
         drop(writeln!(std::io::stderr(), "not run: {test}: {why}"));
     }

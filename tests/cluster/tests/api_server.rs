@@ -202,6 +202,41 @@ private_test! {
         Ok(())
     }
 
+    fn the_pool_keeps_within_the_pods_that_the_kubelet_runs() {
+        let Some(mut cluster) = Cluster::start("pods of the kubelet", &json!({}))? else {
+            return Ok(());
+        };
+        let tell = |api: &ApiServer, pods: u32| {
+            let patch = json!({"status": {"allocatable": {"pods": pods.to_string()}}}).to_string();
+            api.kubectl(&["patch", "node", NODE, "--subresource=status", "--type=merge", "-p", &patch])
+        };
+        // Nine fit on the primary ENI, which is enough: a second one is not attached for more.
+        tell(&cluster.api, 9)?;
+        let known = |node: &Node, pods: u32| {
+            wait_until("a decision that knows it", PATIENCE, || {
+                let socket = node.status_socket();
+                let ledger = onsen_harness::http::request(&socket, "GET", "/onsen/v1/ledger", None)?;
+                let seen = ledger
+                    .lines()
+                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                    .filter_map(|record| record.pointer("/snapshot/node/max_pods")?.as_u64())
+                    .next_back();
+                Ok(if seen == Some(pods.into()) { Ok(()) } else { Err(seen) })
+            })
+        };
+        known(cluster.lab.node(), 9)?;
+        let pod = Pod::create("a")?;
+        cluster.lab.node().plugin.must_add(&pod)?;
+        for round in 0..5 {
+            serve(cluster.lab.node(), &format!("b-{round}"))?;
+        }
+        assert_eq!(cluster.lab.node().status()?.pool.enis, 1);
+        tell(&cluster.api, 29)?;
+        known(cluster.lab.node(), 29)?;
+        cluster.lab.node().wait_status("a second ENI", PATIENCE, |status| status.pool.enis == 2)?;
+        Ok(())
+    }
+
     fn the_daemon_may_do_what_it_needs_and_cannot_taint_a_node() {
         let Some(cluster) = Cluster::start("rights", &json!({}))? else {
             return Ok(());

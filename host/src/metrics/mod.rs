@@ -8,18 +8,22 @@
 //! Must hold: the number of series is bounded by the node (ENIs, blocks) and by closed sets of words; a
 //! policy's own text is never a label, but for its name, of which there is one at a time.
 
+mod make;
+
 use std::time::Duration;
 
 use onsen_core::effect::{Ec2Request, Severity};
 use onsen_core::snapshot::Operation;
 use onsen_core::status::{EniStatus, Summary};
+use onsen_policy_runner::Limits;
 use onsen_policy_runner::recording::{Decider, Decision, PolicyName};
-use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use make::Maker;
+
+use crate::clock::millis;
 use crate::policies::{Figures, PolicyStatus};
 
 /// Hexadecimal digits of a policy's digest that tell it apart.
@@ -57,6 +61,8 @@ pub(crate) struct Metrics {
     changes: IntCounterVec,
     in_force: IntGaugeVec,
     probation: IntGauge,
+    component: IntGauge,
+    load: IntGauge,
     shadow: IntCounterVec,
     pressure: IntGauge,
     pool: IntGaugeVec,
@@ -64,53 +70,6 @@ pub(crate) struct Metrics {
     waits: HistogramVec,
     refused: IntCounterVec,
     reports: IntCounterVec,
-}
-
-/// Makes series and registers them.
-struct Maker<'a>(&'a Registry);
-
-impl Maker<'_> {
-    fn add<C: Collector + Clone + 'static>(&self, made: C) -> Result<C, prometheus::Error> {
-        self.0.register(Box::new(made.clone()))?;
-        Ok(made)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        self.add(IntCounter::new(name, help)?)
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.add(IntGauge::new(name, help)?)
-    }
-
-    fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: Vec<f64>,
-    ) -> Result<HistogramVec, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(buckets);
-        self.add(HistogramVec::new(options, labels)?)
-    }
 }
 
 impl Metrics {
@@ -128,6 +87,14 @@ impl Metrics {
         build
             .with_label_values(&[env!("CARGO_PKG_VERSION"), ""])
             .set(1);
+        let bounds = make.gauges(
+            "onsen_policy_limit",
+            "What one decision, or one component, may use at most",
+            &["of"],
+        )?;
+        for (of, bound) in bounds_of(&Limits::default()) {
+            bounds.with_label_values(&[of]).set(whole(bound));
+        }
         Ok(Self {
             adds: make.counter(
                 "awscni_add_ip_req_count",
@@ -232,6 +199,14 @@ impl Metrics {
             probation: make.gauge(
                 "onsen_policy_on_probation",
                 "1 while the policy in force has yet to prove good",
+            )?,
+            component: make.gauge(
+                "onsen_policy_component_bytes",
+                "Size of the component that decides",
+            )?,
+            load: make.gauge(
+                "onsen_policy_load_ms",
+                "Time that compiling and loading it took, 0 when it was loaded already",
             )?,
             shadow: make.counters(
                 "onsen_shadow_decisions_total",
@@ -366,6 +341,8 @@ impl Metrics {
             self.changes.with_label_values(&[result]).inc_by(count);
         }
         self.probation.set(status.on_probation.into());
+        self.component.set(whole(status.component_bytes));
+        self.load.set(whole(status.load_ms));
         self.shadow.reset();
         let Some(named) = &status.shadow else { return };
         let digest = short(&named.digest);
@@ -452,6 +429,25 @@ impl Metrics {
     }
 }
 
+/// A limit by the name of what it bounds, in the unit that is part of the name.
+fn bounds_of(limits: &Limits) -> [(&'static str, u64); 9] {
+    [
+        ("fuel", limits.fuel),
+        ("memory-bytes", limits.memory_bytes as u64),
+        ("deadline-ms", millis(limits.deadline)),
+        ("output-bytes", limits.output_bytes as u64),
+        ("memo-bytes", limits.memo_bytes as u64),
+        ("log-lines", limits.log_lines as u64),
+        ("log-line-bytes", limits.log_line_bytes as u64),
+        ("component-bytes", limits.component_bytes as u64),
+        ("compile-ms", millis(limits.compile_time)),
+    ]
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 fn labels(policy: &PolicyName) -> (&str, &str) {
     (&policy.name, short(&policy.digest))
 }
@@ -462,163 +458,4 @@ fn short(digest: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use onsen_policy_runner::recording::{Dropped, Failure};
-
-    fn policy() -> PolicyName {
-        PolicyName {
-            name: "p".into(),
-            version: "1".into(),
-            digest: format!("sha256:{}", "ab".repeat(32)),
-        }
-    }
-
-    fn has(metrics: &Metrics, lines: &[&str]) {
-        let text = metrics.text().unwrap();
-        for line in lines {
-            assert!(
-                text.lines().any(|it| it == *line),
-                "{line} is not in\n{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_policies_do_is_counted_under_their_name_and_short_digest() {
-        let metrics = Metrics::new().unwrap();
-        let decision = Decision {
-            trigger: "demand".into(),
-            policy: policy(),
-            dropped: vec![Dropped {
-                action: "detach eni-1".into(),
-                why: "assigned".into(),
-            }],
-            pressure: 40,
-            micros: 80,
-            fuel: 30_000,
-            ..Decision::default()
-        };
-        metrics.decision(&decision);
-        metrics.action(&policy(), Operation::Grow);
-        metrics.decision(&Decision {
-            failure: Some(Failure {
-                kind: "trap".into(),
-                message: "it trapped".into(),
-            }),
-            ..decision
-        });
-        metrics.put_in_force(&policy(), "file:p.wasm");
-        has(
-            &metrics,
-            &[
-                r#"onsen_policy_decisions_total{decider="chosen",digest="abababababab",policy="p",trigger="demand"} 2"#,
-                r#"onsen_policy_actions_total{action="grow",digest="abababababab",policy="p"} 1"#,
-                r#"onsen_policy_dropped_total{digest="abababababab",policy="p",reason="assigned"} 1"#,
-                r#"onsen_policy_failures_total{digest="abababababab",kind="trap",policy="p"} 1"#,
-                r#"onsen_policy_fuel_bucket{digest="abababababab",policy="p",le="40000"} 1"#,
-                r#"onsen_policy_seconds_count{digest="abababababab",policy="p"} 2"#,
-                r#"onsen_policy_in_force{digest="abababababab",policy="p",reference="file:p.wasm",version="1"} 1"#,
-                "onsen_policy_pressure 40",
-            ],
-        );
-    }
-
-    #[test]
-    fn upstreams_names_are_upstreams() {
-        let metrics = Metrics::new().unwrap();
-        metrics.add(Duration::from_millis(3), None);
-        metrics.add(Duration::from_secs(10), Some("node-full"));
-        metrics.del();
-        metrics.ec2("AssignPrivateIpAddresses", None, Duration::from_millis(300));
-        let code = Some("RequestLimitExceeded");
-        metrics.ec2("AssignPrivateIpAddresses", code, Duration::from_millis(9));
-        has(
-            &metrics,
-            &[
-                "# TYPE awscni_add_ip_req_count counter",
-                "awscni_add_ip_req_count 2",
-                r#"awscni_del_ip_req_count{reason="PodDeleted"} 1"#,
-                "awscni_no_available_ip_addresses 1",
-                r#"awscni_ec2api_req_count{fn="AssignPrivateIpAddresses"} 2"#,
-                r#"awscni_aws_api_error_count{api="AssignPrivateIpAddresses",error="RequestLimitExceeded"} 1"#,
-                r#"awscni_aws_api_latency_ms_sum{api="AssignPrivateIpAddresses",error="false",status="200"} 300"#,
-            ],
-        );
-    }
-
-    #[test]
-    fn the_life_of_policies_and_the_shadow_are_told_as_they_stand() {
-        let metrics = Metrics::new().unwrap();
-        let status = PolicyStatus {
-            swaps: 3,
-            rollbacks: 1,
-            shadow: Some(crate::policies::Named {
-                name: "q".into(),
-                reference: "builtin:q".into(),
-                digest: format!("sha256:{}", "cd".repeat(32)),
-            }),
-            ..PolicyStatus::default()
-        };
-        let figures = Figures {
-            compared: 9,
-            differed: 2,
-            ..Figures::default()
-        };
-        // A second scrape does not count twice.
-        metrics.life(&status, &figures);
-        metrics.life(&status, &figures);
-        has(
-            &metrics,
-            &[
-                r#"onsen_policy_changes_total{result="swapped"} 3"#,
-                r#"onsen_policy_changes_total{result="rolled-back"} 1"#,
-                r#"onsen_shadow_decisions_total{digest="cdcdcdcdcdcd",policy="q",result="different"} 2"#,
-                r#"onsen_shadow_decisions_total{digest="cdcdcdcdcdcd",policy="q",result="alike"} 7"#,
-            ],
-        );
-    }
-
-    #[test]
-    fn a_block_that_is_gone_leaves_no_series() {
-        let metrics = Metrics::new().unwrap();
-        let block = |cidr: &str| onsen_core::status::BlockStatus {
-            cidr: onsen_core::cidr::Cidr::parse(cidr).unwrap(),
-            assigned: 3,
-            cooling: 0,
-            free: 13,
-            hold: String::new(),
-        };
-        let eni = |cidr: &str| EniStatus {
-            id: onsen_core::ids::EniId::new("eni-1"),
-            mac: onsen_core::ids::Mac::default(),
-            primary: [10, 0, 0, 9].into(),
-            subnet: onsen_core::ids::SubnetId::new("subnet-1"),
-            role: onsen_core::snapshot::Role::Primary,
-            phase: onsen_core::snapshot::EniPhase::Ready,
-            card: 0,
-            device_index: 0,
-            since: 0,
-            free_slots: 0,
-            keep: None,
-            kept_until: None,
-            excluded: false,
-            blocks: vec![block(cidr)],
-        };
-        let summary = Summary {
-            assigned: 3,
-            ..Summary::default()
-        };
-        metrics.pool(&summary, &[eni("10.0.0.16/28")], 16, std::iter::empty());
-        metrics.pool(&summary, &[eni("10.0.0.32/28")], 16, std::iter::empty());
-        has(
-            &metrics,
-            &[
-                r#"awscni_assigned_ip_per_cidr{cidr="10.0.0.32/28"} 3"#,
-                r#"awscni_assigned_ip_per_eni{eni="eni-1"} 3"#,
-                r#"onsen_pool_addresses{state="assigned"} 3"#,
-            ],
-        );
-        assert!(!metrics.text().unwrap().contains("10.0.0.16/28"));
-    }
-}
+mod tests;
