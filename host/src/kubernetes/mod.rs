@@ -38,6 +38,9 @@ const LEAVING: [&str; 4] = [
     "node.kubernetes.io/out-of-service",
 ];
 const CONNECT: Duration = Duration::from_secs(5);
+/// A watch without news gets a bookmark every 60 to 75 s. What is silent longer died without a word, as behind a load
+/// balancer that forgot it, and is opened again where it was.
+const SILENCE: Duration = Duration::from_secs(100);
 /// An API server that does not answer a write in this time is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(5);
@@ -80,6 +83,7 @@ impl Kubernetes {
 
     fn with(mut config: Config, node: String, config_map: String) -> Result<Self, String> {
         config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(SILENCE);
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|error| {
             format!(

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// An edit of the ConfigMap is in force within this.
 const PROMISE: Duration = Duration::from_secs(10);
 
+/// The API server is silent for a minute at a time, when nothing happens; longer, and it is asked again.
+const DEAD: Duration = Duration::from_secs(150);
+
 /// An API server with the node's object, and the daemon that runs there.
 struct Cluster {
     lab: Lab,
@@ -164,6 +167,29 @@ private_test! {
         cluster.api.set_rules("rules: [{name: third, policy: 'builtin:prefix-frugal'}]", &[])?;
         cluster.told("prefix-frugal", "1 (third)")?;
         assert_eq!(flow.stop()?.lost, 0);
+        Ok(())
+    }
+
+    fn a_connection_that_died_without_a_word_is_noticed_within_minutes() {
+        let Some(mut cluster) = Cluster::start("dead connections", &json!({}))? else {
+            return Ok(());
+        };
+        cluster.api.set_rules("rules: [{name: first}]", &[])?;
+        cluster.told("default-warm-eni", "1 (first)")?;
+        // As when a load balancer between the two forgets them: nothing comes back on what is open now.
+        let netns = &cluster.lab.node().netns;
+        let open = netns.tool("ss", &["-Htn", "dst", "10.100.0.1"])?;
+        let port = |line: &str| Some(line.split_whitespace().nth(3)?.rsplit_once(':')?.1.to_owned());
+        let ports: Vec<_> = open.lines().filter_map(port).collect();
+        assert!(!ports.is_empty(), "no connection in {open:?}");
+        netns.tool("nft", &[&format!(
+            "table ip dead {{ chain input {{ type filter hook input priority -200; ip saddr 10.100.0.1 tcp dport {{ {} }} drop; }}; }}",
+            ports.join(", ")
+        )])?;
+        cluster.api.set_rules("rules: [{name: second}]", &[])?;
+        cluster.lab.node().wait_status("the rule that nobody told of", DEAD, |status| {
+            status.policy.rule.as_deref() == Some("1 (second)")
+        })?;
         Ok(())
     }
 
