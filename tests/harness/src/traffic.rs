@@ -61,7 +61,8 @@ pub struct Seen {
 /// UDP packets every 50 ms from one namespace to another and back, until stopped.
 #[derive(Debug)]
 pub struct Flow {
-    stop: Arc<AtomicBool>,
+    near_stops: Arc<AtomicBool>,
+    far_stops: Arc<AtomicBool>,
     near: JoinHandle<(u32, u32)>,
     far: JoinHandle<std::io::Result<BTreeSet<IpAddr>>>,
 }
@@ -77,23 +78,30 @@ impl Flow {
             far.set_read_timeout(Some(PACE))
         })()
         .map_err(HarnessError::io(format!("start a flow to {address}")))?;
-        let stop = Arc::new(AtomicBool::new(false));
+        let (near_stops, far_stops) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let near = std::thread::spawn({
-            let stop = stop.clone();
+            let stop = near_stops.clone();
             move || send(&near, &stop)
         });
         let far = std::thread::spawn({
-            let stop = stop.clone();
+            let stop = far_stops.clone();
             move || echo(&far, &stop)
         });
-        Ok(Self { stop, near, far })
+        Ok(Self {
+            near_stops,
+            far_stops,
+            near,
+            far,
+        })
     }
 
     /// Ends the flow after the packet under way; what it has seen.
     pub fn stop(self) -> Result<Seen> {
-        // The near side ends first, so that its last packet is still answered.
-        self.stop.store(true, Ordering::Relaxed);
+        self.near_stops.store(true, Ordering::Relaxed);
         let (sent, lost) = joined(self.near.join());
+        // The far side stays until the near side has its last answer: a first packet may wait a
+        // second for the address of its neighbour.
+        self.far_stops.store(true, Ordering::Relaxed);
         let sources =
             joined(self.far.join()).map_err(HarnessError::io("echo the packets of a flow"))?;
         Ok(Seen {
@@ -132,16 +140,13 @@ fn send(socket: &UdpSocket, stop: &AtomicBool) -> (u32, u32) {
 fn echo(socket: &UdpSocket, stop: &AtomicBool) -> std::io::Result<BTreeSet<IpAddr>> {
     let mut sources = BTreeSet::new();
     let mut buffer = [0; 16];
-    let mut quiet = 0;
-    // After the stop it stays for the longest wait of the near side.
-    while !stop.load(Ordering::Relaxed) || quiet < 4 {
+    while !stop.load(Ordering::Relaxed) {
         match socket.recv_from(&mut buffer) {
             Ok((length, peer)) => {
-                quiet = 0;
                 sources.insert(peer.ip());
                 socket.send_to(buffer.get(..length).unwrap_or_default(), peer)?;
             }
-            Err(error) if is_timeout(&error) => quiet += 1,
+            Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
     }
