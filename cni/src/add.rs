@@ -152,7 +152,7 @@ fn attachment(
 
 /// Gives the addresses of a pod that could not be wired back at once.
 async fn give_back(request: &Request, log: &Log) {
-    match daemon::del(request, REASON_SETUP_FAILED).await {
+    match daemon::del(request, REASON_SETUP_FAILED, None).await {
         Deleted::Reply(reply) if reply.success => {}
         Deleted::Reply(_) => log.error(format_args!(
             "the daemon refused to take the addresses back"

@@ -1,11 +1,11 @@
 //! Calls to the daemon, over its Unix socket.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, net::IpAddr, path::PathBuf, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use onsen_rpc::{
-    AddNetworkReply, AddNetworkRequest, DAEMON_SOCKET, DelNetworkReply, DelNetworkRequest,
-    REASON_METADATA, UNKNOWN_POD, cni_backend_client::CniBackendClient,
+    ADDRESS_METADATA, AddNetworkReply, AddNetworkRequest, DAEMON_SOCKET, DelNetworkReply,
+    DelNetworkRequest, REASON_METADATA, UNKNOWN_POD, cni_backend_client::CniBackendClient,
 };
 use percent_encoding::percent_decode;
 use tokio::net::UnixStream;
@@ -91,21 +91,25 @@ pub(crate) enum Deleted {
     Failed(Status),
 }
 
-pub(crate) async fn del(request: &Request, reason: &str) -> Deleted {
+/// `told` is the address that the result of ADD names, where there is one.
+pub(crate) async fn del(request: &Request, reason: &str, told: Option<IpAddr>) -> Deleted {
     let pod = &request.pod;
-    let reply = CniBackendClient::new(daemon())
-        .del_network(DelNetworkRequest {
-            k8s_pod_name: pod.name.clone(),
-            k8s_pod_namespace: pod.namespace.clone(),
-            k8s_pod_infra_container_id: pod.infra_container_id.clone(),
-            reason: reason.into(),
-            if_name: request.if_name.clone(),
-            network_name: request.conf.name.clone(),
-            container_id: request.container_id.clone(),
-            client_version: String::new(),
-            k8s_pod_uid: pod.uid.clone(),
-        })
-        .await;
+    let mut call = tonic::Request::new(DelNetworkRequest {
+        k8s_pod_name: pod.name.clone(),
+        k8s_pod_namespace: pod.namespace.clone(),
+        k8s_pod_infra_container_id: pod.infra_container_id.clone(),
+        reason: reason.into(),
+        if_name: request.if_name.clone(),
+        network_name: request.conf.name.clone(),
+        container_id: request.container_id.clone(),
+        client_version: String::new(),
+        k8s_pod_uid: pod.uid.clone(),
+    });
+    let text = told.and_then(|address| address.to_string().parse().ok());
+    if let Some(text) = text {
+        call.metadata_mut().insert(ADDRESS_METADATA, text);
+    }
+    let reply = CniBackendClient::new(daemon()).del_network(call).await;
     match reply {
         Ok(reply) => Deleted::Reply(reply.into_inner()),
         Err(status) if status.message().contains(UNKNOWN_POD) => Deleted::UnknownPod,

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use onsen_net::Net;
 use onsen_rpc::{DelNetworkReply, REASON_POD_DELETED};
+use onsen_wiring::PodWiring;
 
 use crate::{
     agent,
@@ -24,7 +25,9 @@ pub(crate) async fn del(request: &Request, log: &Log) -> Result<String, CniError
     if let Some(vlan) = vlan_before(request)? {
         return leave_branch(request, vlan, log);
     }
-    match daemon::del(request, REASON_POD_DELETED).await {
+    let told = told(request);
+    let address = told.first().map(|wiring| wiring.address);
+    match daemon::del(request, REASON_POD_DELETED, address).await {
         Deleted::UnknownPod => {
             log.info(format_args!(
                 "the daemon does not know the pod: nothing to do"
@@ -36,7 +39,7 @@ pub(crate) async fn del(request: &Request, log: &Log) -> Result<String, CniError
                 "the daemon did not answer: {}",
                 describe(&status)
             ));
-            if let Err(error) = tear_down_by_result(request, log).await {
+            if let Err(error) = tear_down_by_result(&told, log).await {
                 log.error(format_args!("{error}{}", error.details_suffix()));
             }
         }
@@ -111,19 +114,23 @@ async fn tear_down_by_reply(reply: &DelNetworkReply, log: &Log) -> Result<(), Cn
     Ok(())
 }
 
-/// What the result of ADD tells, when the daemon does not.
-async fn tear_down_by_result(request: &Request, log: &Log) -> Result<(), CniError> {
-    let told = request.conf.prev_result.as_ref().and_then(|prev| {
+/// What the result of ADD tells.
+fn told(request: &Request) -> Vec<PodWiring> {
+    let wirings = request.conf.prev_result.as_ref().and_then(|prev| {
         let device = prev.dummy(request)?.sandbox.parse().ok()?;
         Some(prev.wirings(&request.if_name, device, &request.conf))
     });
-    let Some(wirings) = told else {
+    wirings.unwrap_or_default()
+}
+
+/// When the daemon tells nothing.
+async fn tear_down_by_result(told: &[PodWiring], log: &Log) -> Result<(), CniError> {
+    if told.is_empty() {
         log.warn(format_args!(
             "without a result of ADD there is nothing to tear down by"
         ));
-        return Ok(());
-    };
-    for wiring in wirings {
+    }
+    for wiring in told {
         tear_down(wiring.address, wiring.table, log).await?;
     }
     Ok(())

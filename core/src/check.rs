@@ -365,7 +365,7 @@ pub(crate) fn block_keep(node: &Node, eni: &Eni, cidr: &Cidr, block: &Block) -> 
         Some(KeepReason::Cooling)
     } else if block.leaving || eni.busy() || eni.goal == Goal::Leave || eni.link != Link::Ready {
         Some(KeepReason::InFlight)
-    } else if block.missing_since.is_some() || eni.missing_since.is_some() || eni.left_alone {
+    } else if block.is_doubtful() || eni.missing_since.is_some() || eni.left_alone {
         // An ENI that the operator took out of the daemon's hands is not known to be ours to change.
         Some(KeepReason::Unconfirmed)
     } else {
@@ -406,7 +406,10 @@ pub(crate) fn eni_keep(node: &Node, eni: &Eni, now: Millis) -> Option<KeepReason
         Some(KeepReason::InFlight)
     } else if now < eni.since + node.config.times.min_eni_age || now < eni.stays_until {
         Some(KeepReason::TooYoung)
-    } else if eni.missing_since.is_some() || eni.left_alone {
+    } else if eni.missing_since.is_some()
+        || eni.left_alone
+        || eni.blocks.values().any(|block| block.contested)
+    {
         Some(KeepReason::Unconfirmed)
     } else {
         None

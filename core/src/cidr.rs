@@ -104,6 +104,11 @@ impl Cidr {
                 .is_some_and(|offset| offset < self.size())
     }
 
+    /// Whether they have an address in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.base) || other.contains(self.base)
+    }
+
     /// All addresses, lowest first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         let (base, v4) = (to_number(self.base), self.base.is_ipv4());

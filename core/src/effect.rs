@@ -37,7 +37,7 @@ pub enum Effect {
         /// All it may know.
         snapshot: Box<Snapshot>,
     },
-    /// Call EC2 once, then say `Event::Ec2Finished`.
+    /// Call EC2 once, then say `Event::Ec2Finished`. What the next life must know of it is durable.
     Ec2 {
         /// Ties the answer to the question.
         intent: IntentId,
@@ -275,6 +275,18 @@ pub struct Saved {
     pub cooling: Vec<(IpAddr, Millis)>,
     /// ENIs that were asked for and are not attached yet.
     pub coming: Vec<ComingEni>,
+    /// What goes back to EC2, or went so lately that a read may still show it.
+    pub leaving: Vec<Leaving>,
+}
+
+/// What goes back to EC2. It is durable before the call leaves, so that the next life of the daemon does
+/// not trust a read that still shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Which ENI, or of which.
+    pub eni: EniId,
+    /// These blocks of it; none: all of the ENI.
+    pub blocks: Vec<Cidr>,
 }
 
 /// An ENI that was asked for and is not attached yet: what the next life of the daemon needs to go on

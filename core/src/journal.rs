@@ -1,7 +1,8 @@
 //! Durable before the reply leaves: gathers changes into one write, holds their replies back, and
-//! knows how to undo them.
+//! knows how to undo them. EC2 calls of which the next life of the daemon must know wait likewise.
 //!
-//! In: changes already made to the pool. Out: batches to write, replies to send, undone changes.
+//! In: changes already made to the pool. Out: batches to write, replies and calls to send, undone
+//! changes.
 //! Must hold: at most one write is under way; when it fails, all that is not durable is undone,
 //! newest first.
 
@@ -9,7 +10,7 @@ use alloc::vec::Vec;
 
 use crate::cidr::Cidr;
 use crate::effect::{Allocation, NoAddress, Reply};
-use crate::ids::{RequestId, SandboxKey};
+use crate::ids::{IntentId, RequestId, SandboxKey};
 use crate::pool::Pool;
 use crate::time::Millis;
 
@@ -24,6 +25,7 @@ enum Change {
 struct Batch {
     changes: Vec<Change>,
     replies: Vec<(RequestId, Reply)>,
+    calls: Vec<IntentId>,
     rest_changed: bool,
     /// Something of the checkpoint changed for which nobody waits.
     dirty: bool,
@@ -33,6 +35,15 @@ impl Batch {
     fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.replies.is_empty() && !self.dirty
     }
+}
+
+/// How a write ended: what was held back for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written {
+    /// To be sent now.
+    pub(crate) replies: Vec<(RequestId, Reply)>,
+    /// Calls that may leave now, or that must not.
+    pub(crate) calls: Vec<IntentId>,
 }
 
 /// See the module.
@@ -71,6 +82,18 @@ impl Journal {
         self.queued.replies.push((request, reply));
     }
 
+    /// Lets a call wait until what is known now is durable.
+    pub(crate) fn call(&mut self, intent: IntentId) {
+        self.queued.calls.push(intent);
+        self.touch();
+    }
+
+    /// Whether a call waits.
+    pub(crate) fn holds_calls(&self) -> bool {
+        let mut batches = self.writing.iter().chain([&self.queued]);
+        batches.any(|batch| !batch.calls.is_empty())
+    }
+
     /// Whether a sandbox may yet get an address of this block back, should a write fail.
     pub(crate) fn may_restore(&self, cidr: &Cidr) -> bool {
         self.writing
@@ -97,33 +120,37 @@ impl Journal {
         Some((self.generation, rest_changed))
     }
 
-    /// A write has ended: replies to send now. A write nobody asked for is ignored.
+    /// A write has ended. A write nobody asked for is ignored.
     pub(crate) fn written(
         &mut self,
         generation: u64,
         durable: bool,
         pool: &mut Pool,
         now: Millis,
-    ) -> Vec<(RequestId, Reply)> {
+    ) -> Written {
         if generation != self.generation {
-            return Vec::new();
+            return Written::default();
         }
         let Some(batch) = self.writing.take() else {
-            return Vec::new();
+            return Written::default();
         };
         if durable {
-            return batch.replies;
+            return Written {
+                replies: batch.replies,
+                calls: batch.calls,
+            };
         }
         let later = core::mem::take(&mut self.queued);
         for change in later.changes.iter().rev().chain(batch.changes.iter().rev()) {
             undo(change, pool, now);
         }
-        batch
-            .replies
-            .into_iter()
-            .chain(later.replies)
-            .map(|(request, _)| (request, Reply::NotDurable))
-            .collect()
+        let replies = batch.replies.into_iter().chain(later.replies);
+        Written {
+            replies: replies
+                .map(|(request, _)| (request, Reply::NotDurable))
+                .collect(),
+            calls: batch.calls.into_iter().chain(later.calls).collect(),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::effect::{Allocation, Decider, Ec2Request, Effect, NoAddress, Reply, S
 use crate::event::{Ec2Gave, Ec2Outcome, EniFacts, Event, Observation};
 use crate::ids::{EniId, IntentId, RequestId, SandboxKey};
 use crate::proposal::{Proposal, Request};
+use crate::recover::is_recovered;
 use crate::snapshot::{Role, Snapshot};
 use crate::time::Millis;
 
@@ -61,6 +62,10 @@ struct Book {
     confirmed_at: Millis,
     /// The same for each block of it.
     blocks_confirmed: BTreeMap<Cidr, Millis>,
+    /// Those that a call brought.
+    brought: BTreeSet<Cidr>,
+    /// Blocks that a read did not show, and when it was asked for.
+    missed: BTreeMap<Cidr, Millis>,
     /// Blocks of a read that came soon after a lost answer: perhaps news, perhaps not.
     rumours: BTreeSet<Cidr>,
     /// It has been attached to this instance.
@@ -74,6 +79,15 @@ struct Book {
 }
 
 impl Book {
+    /// Two reads that cannot both be stale do not show it: it is gone, whatever else has changed since.
+    fn miss(&mut self, shown: &BTreeSet<Cidr>, look: Millis, consistency: Millis) {
+        let Self { blocks, missed, .. } = self;
+        missed.retain(|cidr, at| !shown.contains(cidr) || look < *at + consistency);
+        blocks.retain(|cidr| {
+            shown.contains(cidr) || look < *missed.entry(*cidr).or_insert(look) + consistency
+        });
+    }
+
     /// EC2 says at this time that the node has it, with these blocks.
     fn confirm<'a>(&mut self, blocks: impl IntoIterator<Item = &'a Cidr>, at: Millis) {
         self.confirmed_at = self.confirmed_at.max(at);
@@ -102,6 +116,10 @@ pub struct Auditor {
     cooldown: Millis,
     consistency: Millis,
     books: BTreeMap<EniId, Book>,
+    /// ENIs that EC2 has told of.
+    told: BTreeSet<EniId>,
+    /// ENIs that EC2 said are gone, and when: a read may show them for a while.
+    departed: BTreeMap<EniId, Millis>,
     foreign: u32,
     creating: BTreeMap<IntentId, u32>,
     doubtful_creates: u32,
@@ -109,6 +127,8 @@ pub struct Auditor {
     open: BTreeMap<RequestId, Open>,
     answered: BTreeSet<RequestId>,
     given: BTreeMap<SandboxKey, IpAddr>,
+    /// Releases whose write failed: the disk may show them all the same.
+    undone: BTreeMap<SandboxKey, Millis>,
     released_at: BTreeMap<IpAddr, Millis>,
     written: BTreeMap<u64, Saved>,
     durable: Saved,
@@ -140,6 +160,8 @@ impl Auditor {
             cooldown: config.times.cooldown,
             consistency: config.times.consistency,
             books: BTreeMap::new(),
+            told: BTreeSet::new(),
+            departed: BTreeMap::new(),
             foreign: 0,
             creating: BTreeMap::new(),
             doubtful_creates: 0,
@@ -147,6 +169,7 @@ impl Auditor {
             open: BTreeMap::new(),
             answered: BTreeSet::new(),
             given: BTreeMap::new(),
+            undone: BTreeMap::new(),
             released_at: BTreeMap::new(),
             written: BTreeMap::new(),
             durable: facts.saved.clone(),
@@ -164,6 +187,10 @@ impl Auditor {
                 .given
                 .insert(allocation.key.clone(), allocation.address);
         }
+        // Without the checkpoint a sandbox whose links are not made yet cannot be known of: its address
+        // cools like all others.
+        let lost =
+            facts.forgotten && (facts.saved.allocations.iter()).all(|it| is_recovered(&it.key));
         if let Some(before) = before {
             auditor.released_at = before.released_at;
             for (key, address) in before.given {
@@ -176,7 +203,8 @@ impl Auditor {
                     Open::Release(other, at) if *other == key => Some(*at),
                     Open::Release(..) | Open::Assign(_) => None,
                 });
-                let Some(at) = released else {
+                let undone = before.undone.get(&key).copied();
+                let Some(at) = released.or(undone).or(lost.then_some(now)) else {
                     return Err(format!(
                         "D1: {key:?} was given {address} and a restart has lost it"
                     ));
@@ -189,35 +217,53 @@ impl Auditor {
                 auditor.released_at.insert(address, now);
             }
         }
+        if facts.forgotten {
+            // What EC2 had taken away before, and gives again later, nobody can know to cool.
+            let there = facts.observation.attached.iter();
+            let there: Vec<Cidr> = there.flat_map(|eni| eni.blocks.iter().copied()).collect();
+            let known = |address: &IpAddr| there.iter().any(|cidr| cidr.contains(*address));
+            auditor.released_at.retain(|address, _| known(address));
+        }
         auditor.learn(&facts.observation);
+        for book in auditor.books.values_mut() {
+            book.changed_at = 0;
+        }
         Ok(auditor)
     }
 
     fn learn(&mut self, observation: &Observation) {
         // An ENI that the operator took out of the node's hands still carries its pods.
+        let look = self.look_asked_at;
+        let consistency = self.consistency;
+        self.departed.retain(|_, at| look < *at + consistency);
+        let departed = self.departed.clone();
         let known: BTreeSet<EniId> = self.books.keys().cloned().collect();
         let mine = |eni: &&EniFacts| eni.managed || known.contains(&eni.id);
         self.foreign = observation.attached.iter().filter(|eni| !mine(eni)).count() as u32;
         let seen: BTreeMap<&EniId, &EniFacts> = observation
-            .attached
+            .detached
             .iter()
-            .filter(mine)
-            .chain(&observation.detached)
+            // Two reads of one look may differ: one that is attached is not loose.
+            .chain(observation.attached.iter().filter(mine))
+            .filter(|eni| !departed.contains_key(&eni.id))
             .map(|eni| (&eni.id, eni))
             .collect();
         let calls = &self.calls;
-        let look = self.look_asked_at;
-        let consistency = self.consistency;
         // A read is the truth about what has not changed for a while, news where an answer was
         // lost, and stale otherwise.
         let mut stale = BTreeSet::new();
+        let told = &mut self.told;
         self.books.retain(|id, book| {
+            told.insert(id.clone());
             let busy = calls.values().any(|request| request.eni() == Some(id));
             let settled = !busy && book.changed_at + book.window <= look;
             let hangs = seen.get(id).is_some_and(|facts| facts.attachment.is_some());
             let waits = seen.contains_key(id) && !book.hung;
             book.absent = settled && !hangs && !waits;
             book.hung |= hangs;
+            if let Some(facts) = seen.get(id) {
+                book.miss(&facts.blocks, look, consistency);
+            }
             if settled && let Some(facts) = seen.get(id) {
                 book.blocks.clone_from(&facts.blocks);
                 book.rumours.clear();
@@ -235,13 +281,20 @@ impl Auditor {
             let counted = facts.attachment.is_none() && !self.creating.is_empty();
             if stale.contains(id) || (counted && !self.books.contains_key(id)) {
                 if let Some(book) = self.books.get_mut(id) {
-                    let shown: Vec<Cidr> =
-                        book.blocks.intersection(&facts.blocks).copied().collect();
+                    let known = book.blocks.union(&book.rumours);
+                    let shown: Vec<Cidr> = known
+                        .filter(|it| facts.blocks.contains(it))
+                        .copied()
+                        .collect();
                     book.confirm(&shown, look);
                 }
                 continue;
             }
-            let book = self.books.entry(id.clone()).or_default();
+            let book = self.books.entry(id.clone()).or_insert_with(|| Book {
+                changed_at: look,
+                window: consistency,
+                ..Book::default()
+            });
             book.primary = Some(Cidr::single(facts.primary));
             book.ready |= facts.role == Role::Primary;
             let Book { blocks, gone, .. } = book;
@@ -255,6 +308,13 @@ impl Auditor {
                 book.rumours.extend(shown.iter().copied());
             }
             book.confirm(&shown, look);
+            // What an older read showed on another ENI has moved here.
+            for (_, other) in self.books.iter_mut().filter(|(other, _)| *other != id) {
+                let confirmed = &other.blocks_confirmed;
+                let newer = |cidr: &Cidr| confirmed.get(cidr).is_some_and(|at| *at >= look);
+                let moved = |cidr: &Cidr| shown.iter().any(|it| it.overlaps(cidr));
+                other.blocks.retain(|cidr| newer(cidr) || !moved(cidr));
+            }
         }
     }
 
@@ -406,6 +466,19 @@ impl Auditor {
         }
     }
 
+    /// EC2 has just put these blocks on this ENI: no other has them any more.
+    fn brought(&mut self, id: &EniId, blocks: &BTreeSet<Cidr>) {
+        for (_, book) in self.books.iter_mut().filter(|(other, _)| *other != id) {
+            let stays = |cidr: &Cidr| !blocks.iter().any(|new| new.overlaps(cidr));
+            book.blocks.retain(stays);
+            book.rumours.retain(stays);
+            book.blocks_confirmed.retain(|cidr, _| stays(cidr));
+            book.brought.retain(stays);
+        }
+        let book = self.books.entry(id.clone()).or_default();
+        book.brought.extend(blocks);
+    }
+
     fn finished(&mut self, intent: IntentId, outcome: &Ec2Outcome, now: Millis) {
         let Some(request) = self.calls.remove(&intent) else {
             return;
@@ -414,6 +487,7 @@ impl Auditor {
             self.creating.remove(&intent);
             match outcome {
                 Ec2Outcome::Done(Ec2Gave::Eni(facts)) => {
+                    self.brought(&facts.id, &facts.blocks);
                     let book = self.books.entry(facts.id.clone()).or_default();
                     book.primary = Some(Cidr::single(facts.primary));
                     book.blocks.clone_from(&facts.blocks);
@@ -425,11 +499,22 @@ impl Auditor {
             }
             return;
         };
+        if !self.books.contains_key(id) {
+            return;
+        }
+        if let Ec2Outcome::Done(Ec2Gave::Blocks(blocks)) = outcome {
+            self.brought(id, &blocks.iter().copied().collect());
+        }
         let Some(book) = self.books.get_mut(id) else {
             return;
         };
-        book.changed_at = now;
-        book.window = self.consistency;
+        if !matches!(outcome, Ec2Outcome::Refused { .. }) {
+            book.changed_at = now;
+            book.window = self.consistency;
+        }
+        if let Ec2Request::Unassign { blocks, .. } = &request {
+            book.brought.retain(|cidr| !blocks.contains(cidr));
+        }
         match (&request, outcome) {
             (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Unknown { .. }) => {
                 book.doubt = true;
@@ -437,7 +522,9 @@ impl Auditor {
                 book.leaving.clone_from(blocks);
             }
             // Some of them are not there any more: a read tells which.
-            (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Refused { .. }) => {
+            (Ec2Request::Unassign { blocks, .. }, Ec2Outcome::Refused { code, .. })
+                if code == "InvalidParameterValue" =>
+            {
                 book.leaving.clone_from(blocks);
             }
             (_, Ec2Outcome::Unknown { .. }) => {
@@ -468,11 +555,13 @@ impl Auditor {
             }
             (Ec2Request::DeleteEni { .. }, Ec2Outcome::Done(_)) => {
                 self.books.remove(id);
+                self.departed.insert(id.clone(), now);
             }
             (Ec2Request::DeleteEni { .. }, Ec2Outcome::Refused { code, .. })
                 if code.ends_with(".NotFound") =>
             {
                 self.books.remove(id);
+                self.departed.insert(id.clone(), now);
             }
             _ => {}
         }
@@ -603,8 +692,13 @@ impl Auditor {
                 self.given.remove(&key);
                 Ok(())
             }
-            (Open::Assign(_), Reply::NoAddress(_) | Reply::IncompleteKey | Reply::NotDurable)
-            | (Open::Release(..), Reply::NotDurable) => Ok(()),
+            (Open::Release(key, at), Reply::NotDurable) => {
+                self.undone.insert(key, at);
+                Ok(())
+            }
+            (Open::Assign(_), Reply::NoAddress(_) | Reply::IncompleteKey | Reply::NotDurable) => {
+                Ok(())
+            }
             (open, reply) => Err(format!("{reply:?} is no answer to {open:?}")),
         }
     }
@@ -662,6 +756,7 @@ impl Auditor {
                 "P3: {address} was given back at {at} and is given again at {now}"
             ));
         }
+        self.undone.remove(&key);
         self.given.insert(key, address);
         Ok(())
     }
@@ -694,6 +789,11 @@ impl Auditor {
             .eni()
             .and_then(|id| Some((id, self.books.get_mut(id)?)))
         else {
+            // One that a read missed may be let go all the same.
+            let id = request.eni().filter(|id| self.told.contains(*id));
+            if id.is_some() && matches!(request, Ec2Request::DeleteEni { .. }) {
+                return Ok(());
+            }
             return Err(format!(
                 "{request:?} is about an ENI that EC2 never told of"
             ));
@@ -744,8 +844,14 @@ impl Auditor {
                 self.in_use(&blocks, now)
             }
             Ec2Request::DetachEni { .. } | Ec2Request::DeleteEni { .. } => {
-                let blocks: Vec<Cidr> = book.blocks.iter().copied().collect();
-                self.in_use(&blocks, now)
+                let blocks = book.blocks.clone();
+                // What a call brought another ENI is not on this one, whatever an old read showed.
+                let others = self.books.iter().filter(|(other, _)| *other != id);
+                let elsewhere: Vec<Cidr> = others
+                    .flat_map(|(_, it)| it.brought.iter().copied())
+                    .collect();
+                let here = |cidr: &Cidr| !elsewhere.iter().any(|it| it.overlaps(cidr));
+                self.in_use(&blocks.into_iter().filter(here).collect::<Vec<_>>(), now)
             }
             Ec2Request::CreateEni { .. }
             | Ec2Request::AttachEni { .. }

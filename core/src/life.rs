@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 use crate::check::{Plan, Step};
 use crate::cidr::{Cidr, Unit};
-use crate::effect::{ComingEni, Ec2Request, Effect, Report, Severity};
+use crate::effect::{ComingEni, Ec2Request, Effect, Leaving, Report, Severity};
 use crate::ids::{EniId, IntentId, SubnetId};
 use crate::node::Node;
 use crate::pool::{Eni, Goal, Link};
@@ -123,16 +123,39 @@ impl Node {
         }
     }
 
-    /// Sends one call.
+    /// Begins one call. One of which the next life of the daemon must know leaves when that is durable.
     fn call(&mut self, request: Ec2Request, out: &mut Vec<Effect>) -> IntentId {
         self.last_intent += 1;
         let intent = IntentId(self.last_intent);
         if let Some(eni) = request.eni().and_then(|id| self.pool.eni_mut(id)) {
             eni.call = Some(intent);
         }
-        self.calls.insert(intent, request.clone());
-        out.push(Effect::Ec2 { intent, request });
+        let waits = matches!(
+            request,
+            Ec2Request::CreateEni { .. }
+                | Ec2Request::Unassign { .. }
+                | Ec2Request::DetachEni { .. }
+        );
+        self.calls.insert(intent, request);
+        if waits {
+            self.journal.call(intent);
+        } else {
+            self.send(intent, out);
+        }
         intent
+    }
+
+    /// Sends a call that was begun, unless EC2 has taken the ENI away since.
+    pub(crate) fn send(&mut self, intent: IntentId, out: &mut Vec<Effect>) {
+        let Some(request) = self.calls.get(&intent) else {
+            return;
+        };
+        if request.eni().is_some_and(|id| self.pool.eni(id).is_none()) {
+            self.calls.remove(&intent);
+            return;
+        }
+        let request = request.clone();
+        out.push(Effect::Ec2 { intent, request });
     }
 
     /// Takes each ENI one step towards what is to become of it.
@@ -296,6 +319,51 @@ impl Node {
             blocks: eni.blocks.len() as u32,
         });
         created.chain(loose).collect()
+    }
+
+    /// What goes back to EC2, or went so lately that a read may still show it.
+    pub(crate) fn leaving(&self, now: Millis) -> Vec<Leaving> {
+        let consistency = self.config.times.consistency;
+        let of = |eni: &Eni| {
+            let whole = eni.goal == Goal::Leave && eni.attachment.is_some();
+            let leave = eni.blocks.iter().filter(|(_, block)| block.leaving);
+            let left = eni.gone.iter().filter(|(_, at)| now < **at + consistency);
+            let blocks = leave.map(|(cidr, _)| *cidr).chain(left.map(|it| *it.0));
+            let blocks: Vec<Cidr> = blocks.filter(|_| !whole).collect();
+            (whole || !blocks.is_empty()).then(|| Leaving {
+                eni: eni.id.clone(),
+                blocks,
+            })
+        };
+        self.pool.enis.iter().filter_map(of).collect()
+    }
+
+    /// What the life before this one gave back may be gone, though the first read shows it.
+    pub(crate) fn let_leave(&mut self, leaving: Vec<Leaving>, now: Millis) {
+        let sure_at = now + self.config.times.consistency;
+        for Leaving { eni: id, blocks } in leaving {
+            if blocks.is_empty() {
+                self.give_up(&id);
+                continue;
+            }
+            let Some(eni) = self.pool.eni_mut(&id) else {
+                continue;
+            };
+            for cidr in blocks {
+                match eni.blocks.get_mut(&cidr) {
+                    Some(block) if block.assigned == 0 => {
+                        block.leaving = true;
+                        eni.doubt = Some(sure_at);
+                    }
+                    // What a pod holds an address of is not given back, whatever was planned.
+                    Some(_) => {}
+                    // Gone; but a later read may be older than this one.
+                    None => {
+                        eni.gone.insert(cidr, now);
+                    }
+                }
+            }
+        }
     }
 
     /// Takes up what the life before this one had asked for.

@@ -14,8 +14,8 @@ use crate::check::Step;
 use crate::cidr::Unit;
 use crate::config::{Config, StartFacts};
 use crate::demand::{History, Waiter, Waiting};
-use crate::effect::{ComingEni, Ec2Request, Effect, NoAddress, Reply, Saved, Severity};
-use crate::event::{EniFacts, Event};
+use crate::effect::{ComingEni, Ec2Request, Effect, Leaving, NoAddress, Reply, Saved, Severity};
+use crate::event::{Ec2Outcome, EniFacts, Event};
 use crate::ids::{EniId, IntentId, PodName, RequestId, SandboxKey, SubnetId};
 use crate::journal::Journal;
 use crate::life::{Create, report};
@@ -28,6 +28,9 @@ use crate::time::{MINUTE, Millis};
 /// Outcomes the policy is shown: this many, this old.
 const MAX_OUTCOMES: usize = 32;
 const OUTCOME_AGE: Millis = 15 * MINUTE;
+
+/// Stands where EC2's code would: the call was not sent.
+const NOT_DURABLE: &str = "NotDurable";
 
 /// More addresses of one block are not in use: no node runs so many pods.
 const MAX_IN_USE: usize = 256;
@@ -92,6 +95,8 @@ pub struct Node {
     pub(crate) mistrusted: BTreeMap<u32, (u32, Millis)>,
     /// ENIs that the life before this one was about to attach, with their cards, until they are seen.
     pub(crate) taken_up: BTreeMap<EniId, u32>,
+    /// ENIs that are gone, and since when: a read may show them for a while.
+    pub(crate) departed: BTreeMap<EniId, Millis>,
     /// Device indexes of card 0 that EC2 refused though nothing known uses them.
     pub(crate) refused_indexes: BTreeSet<(u32, u32)>,
     pub(crate) waiting: Waiting,
@@ -111,8 +116,8 @@ pub struct Node {
     pub(crate) throttle: Throttle,
     pub(crate) jitter: Jitter,
     pub(crate) last_intent: u64,
-    /// What the newest write tells the next life of the daemon to expect.
-    pub(crate) told_coming: Vec<ComingEni>,
+    /// What the newest write tells the next life of the daemon to expect: what comes, what leaves.
+    pub(crate) told: (Vec<ComingEni>, Vec<Leaving>),
 }
 
 impl Node {
@@ -125,6 +130,7 @@ impl Node {
             foreign: BTreeSet::new(),
             mistrusted: BTreeMap::new(),
             taken_up: BTreeMap::new(),
+            departed: BTreeMap::new(),
             refused_indexes: BTreeSet::new(),
             waiting: Waiting::default(),
             history: History::default(),
@@ -142,7 +148,7 @@ impl Node {
             throttle: Throttle::new(config.times.backoff, seed),
             jitter: Jitter(seed ^ 0x5eed),
             last_intent: 0,
-            told_coming: facts.saved.coming.clone(),
+            told: (facts.saved.coming.clone(), facts.saved.leaving.clone()),
             config,
         };
         let mut out = Vec::new();
@@ -171,7 +177,7 @@ impl Node {
                 .as_ref()
                 .is_some_and(|attachment| attachment.detaching);
             let id = eni.id.clone();
-            node.take_in(eni, now);
+            node.take_in(eni, now, node.config.times.consistency);
             if let Some(eni) = node.pool.eni_mut(&id) {
                 eni.changed_at = 0;
             }
@@ -180,10 +186,12 @@ impl Node {
             }
         }
         node.take_up(facts.saved.coming.clone(), now);
+        let leaving = facts.saved.leaving.clone();
         node.restore(facts.saved, &facts.gone, now, &mut out);
         if facts.forgotten {
             node.let_all_cool(now);
         }
+        node.let_leave(leaving, now);
         for id in detaching {
             node.give_up(&id);
         }
@@ -230,8 +238,11 @@ impl Node {
     }
 
     /// Nothing is known of what was given back lately: it may be any address that nobody holds.
+    /// Nor is it known what went back to EC2: the cooling lasts until a look has come that cannot be old.
     fn let_all_cool(&mut self, now: Millis) {
-        let until = now + self.config.times.cooldown;
+        let times = self.config.times;
+        let until = now + times.cooldown.max(times.consistency) + times.settle;
+        self.want_look(now + times.consistency);
         self.journal.touch();
         let blocks: Vec<_> = (self.pool.enis.iter())
             .flat_map(|eni| eni.blocks.keys().copied())
@@ -298,6 +309,7 @@ impl Node {
 
     /// Draws every consequence of the state as it is now.
     fn settle(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.report_strayed(out);
         self.pool.end_cooling(now);
         self.mistrusted.retain(|_, (_, until)| *until > now);
         while self.outcomes.len() > MAX_OUTCOMES
@@ -313,16 +325,17 @@ impl Node {
         self.look(now, out);
         self.ask(now, out);
         self.turn_away(now, out);
-        let coming = self.coming();
-        if coming != self.told_coming {
-            self.told_coming = coming;
+        let expected = (self.coming(), self.leaving(now));
+        if expected != self.told {
+            self.told = expected;
             self.journal.touch();
         }
         if let Some((generation, rest_changed)) = self.journal.next_write() {
             out.push(Effect::Checkpoint {
                 generation,
                 saved: Saved {
-                    coming: self.told_coming.clone(),
+                    coming: self.told.0.clone(),
+                    leaving: self.told.1.clone(),
                     ..self.pool.saved()
                 },
                 rest_changed,
@@ -411,11 +424,22 @@ impl Node {
             let message = String::from("the checkpoint cannot be written; what it held is undone");
             report(out, Severity::Error, "checkpoint-failed", message);
         }
-        for (request, reply) in self
+        let written = self
             .journal
-            .written(generation, durable, &mut self.pool, now)
-        {
+            .written(generation, durable, &mut self.pool, now);
+        for (request, reply) in written.replies {
             out.push(Effect::Reply { request, reply });
+        }
+        for intent in written.calls {
+            if durable {
+                self.send(intent, out);
+            } else {
+                let outcome = Ec2Outcome::Refused {
+                    code: String::from(NOT_DURABLE),
+                    message: String::from("it was not sent, for the checkpoint cannot be written"),
+                };
+                self.ec2_finished(intent, outcome, now, out);
+            }
         }
     }
 
@@ -532,7 +556,7 @@ impl Node {
                 .pool
                 .enis
                 .iter()
-                .any(|eni| eni.growing > 0 || (eni.goal == Goal::Keep && eni.link != Link::Ready))
+                .any(|eni| eni.growing > 0 || eni.is_coming_up())
     }
 
     /// ENIs of a network card that count against its limit now or when everything under way has
@@ -576,7 +600,7 @@ impl Node {
 
     /// When `Event::Tick` is due, if nothing happens before.
     pub fn next_wake(&self) -> Option<Millis> {
-        let asking = self.mind.asked.is_some() || self.is_coming_up();
+        let asking = self.mind.asked.is_some() || self.must_not_ask();
         let pending = self.mind.pending.filter(|_| !asking);
         let calm = pending.map(|trigger| self.calm_until(trigger));
         // A question that waits for calm takes the timer's with it.

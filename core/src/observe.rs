@@ -99,7 +99,8 @@ impl Node {
             memory.free_addresses = Some(subnet.free_addresses);
             memory.read_at = asked_at;
         }
-        // One that the operator took out of the daemon's hands stays in the pool: pods may be on it.
+        self.hand_over(&observation.attached, out);
+        // One that the operator took out of the daemon's hands stays in the pool while pods are on it.
         let known: BTreeSet<EniId> = self.pool.enis.iter().map(|eni| eni.id.clone()).collect();
         let mine = |facts: &EniFacts| facts.managed || known.contains(&facts.id);
         self.foreign = observation
@@ -146,12 +147,38 @@ impl Node {
                 self.want_look(self.started_at + self.config.times.settle);
             }
         }
+        if self.pool.has_contests() {
+            self.want_look(asked_at + self.config.times.consistency);
+        }
         self.settle_creates(asked_at, now);
         self.resume(now, out);
         if let Some(at) = self.next_doubt() {
             self.want_look(at);
         }
         self.mind.wake(Trigger::Outcome);
+    }
+
+    /// What the operator took out of the daemon's hands, and no pod needs, leaves the pool.
+    fn hand_over(&mut self, attached: &[EniFacts], out: &mut Vec<Effect>) {
+        for facts in attached.iter().filter(|facts| !facts.managed) {
+            let needed = |eni: &Eni| {
+                let mut blocks = eni.blocks.keys();
+                eni.assigned() > 0 || blocks.any(|cidr| self.journal.may_restore(cidr))
+            };
+            let Some(eni) = self.pool.eni(&facts.id) else {
+                continue;
+            };
+            let configuring = eni.link == Link::Configuring;
+            if eni.role == Role::Primary || eni.busy() || configuring || needed(eni) {
+                continue;
+            }
+            if eni.link == Link::Ready {
+                out.push(Effect::ForgetEni(eni.link_facts()));
+            }
+            let message = format!("{} is to be left alone: it leaves the pool", facts.id);
+            report(out, Severity::Info, "eni-left-alone", message);
+            self.pool.remove_eni(&facts.id);
+        }
     }
 
     /// Takes in ENIs that the pool does not know.
@@ -162,15 +189,18 @@ impl Node {
         asked_at: Millis,
         out: &mut Vec<Effect>,
     ) {
+        let consistency = self.config.times.consistency;
+        self.departed.retain(|_, at| asked_at < *at + consistency);
         for facts in attached.values() {
-            if self.pool.eni(&facts.id).is_none() {
+            let departed = self.departed.contains_key(&facts.id);
+            if self.pool.eni(&facts.id).is_none() && !departed {
                 let message = format!("{} is attached; its addresses join the pool", facts.id);
                 report(out, Severity::Info, "eni-adopted", message);
-                self.take_in(facts.clone(), asked_at);
+                self.take_in(facts.clone(), asked_at, consistency);
             }
         }
         for facts in detached.values() {
-            if self.pool.eni(&facts.id).is_some() {
+            if self.pool.eni(&facts.id).is_some() || self.departed.contains_key(&facts.id) {
                 continue;
             }
             // An ENI whose creation has not been answered yet may be this one: its answer tells.
@@ -181,7 +211,7 @@ impl Node {
                 .creates
                 .iter()
                 .position(|create| create.doubt.is_some() && create.subnet == facts.subnet);
-            self.take_in(facts.clone(), asked_at);
+            self.take_in(facts.clone(), asked_at, consistency);
             if let Some(place) = doubtful {
                 let create = self.creates.remove(place);
                 if let Some(eni) = self.pool.eni_mut(&facts.id) {
@@ -244,6 +274,9 @@ impl Node {
         }
         let fresh_change = eni.changed_at + consistency > asked_at && eni.changed_at > 0;
         let Some(facts) = attached else {
+            if let Some(facts) = detached {
+                eni.left_alone = !facts.managed;
+            }
             let waits_for_attach = eni.attachment.is_none() && detached.is_some();
             if eni.goal == Goal::Leave && !fresh_change {
                 match detached {
@@ -267,13 +300,17 @@ impl Node {
             self.want_look(asked_at + consistency);
             return;
         }
-        let mut doubted = false;
+        let (mut doubted, mut contested) = (false, Vec::new());
         for (cidr, block) in &mut eni.blocks {
             if facts.blocks.contains(cidr) {
                 block.confirmed_at = block.confirmed_at.max(asked_at);
                 block.missing_since = block.missing_since.filter(surely);
                 doubted |= block.missing_since.is_some();
+                contested.extend((block.contested && !fresh_change).then_some(*cidr));
             }
+        }
+        for cidr in contested {
+            self.pool.add_block(id, cidr, asked_at, consistency);
         }
         if doubted {
             self.want_look(asked_at + consistency);
@@ -282,17 +319,11 @@ impl Node {
             return;
         };
         if fresh_change {
-            // The change says nothing of blocks that were there long before it: no read is so old
-            // that it would not show them.
-            let old: Vec<Cidr> = (eni.blocks.iter())
-                .filter(|(cidr, block)| {
-                    block.since + consistency <= asked_at && !facts.blocks.contains(cidr)
-                })
-                .map(|(cidr, _)| *cidr)
-                .collect();
-            for cidr in old {
-                self.suspect_block(id, cidr, asked_at, out);
+            // What it shows may be older than the change, or news that fills slots already.
+            for cidr in eni.news(facts, asked_at, consistency) {
+                self.pool.hear_of_block(id, cidr, asked_at);
             }
+            self.suspect_old_blocks(id, facts, asked_at, out);
             return;
         }
         if let (Some(known), Some(seen)) = (&mut eni.attachment, &facts.attachment) {
@@ -321,7 +352,7 @@ impl Node {
             .copied()
             .collect();
         for cidr in news {
-            self.pool.add_block(id, cidr, asked_at);
+            self.pool.add_block(id, cidr, asked_at, consistency);
         }
         for cidr in missing {
             self.suspect_block(id, cidr, asked_at, out);
@@ -382,8 +413,9 @@ impl Node {
         }
         let mut found = 0;
         for cidr in news {
-            found += u32::from(self.pool.add_block(id, cidr, asked_at));
+            found += u32::from(self.pool.add_block(id, cidr, asked_at, consistency));
         }
+        self.suspect_old_blocks(id, facts, asked_at, out);
         if asked > 0 {
             let code = if found == 0 { "Unknown" } else { "" };
             self.record(PastOutcome {
@@ -448,6 +480,26 @@ impl Node {
         }
     }
 
+    /// A change says nothing of blocks that were there long before it: no read is so old that it would
+    /// not show them.
+    fn suspect_old_blocks(
+        &mut self,
+        id: &EniId,
+        facts: &EniFacts,
+        asked_at: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let surely = asked_at.saturating_sub(self.config.times.consistency);
+        let blocks = self.pool.eni(id).map(|eni| &eni.blocks);
+        let missed: Vec<Cidr> = (blocks.into_iter().flatten())
+            .filter(|(cidr, block)| block.since <= surely && !facts.blocks.contains(cidr))
+            .map(|(cidr, _)| *cidr)
+            .collect();
+        for cidr in missed {
+            self.suspect_block(id, cidr, asked_at, out);
+        }
+    }
+
     fn suspect_block(&mut self, id: &EniId, cidr: Cidr, asked_at: Millis, out: &mut Vec<Effect>) {
         let consistency = self.config.times.consistency;
         let Some(eni) = self.pool.eni_mut(id) else {
@@ -495,6 +547,14 @@ impl Node {
         }
         let unit = self.config.unit;
         self.record(PastOutcome::of(Operation::DetachEni, unit, asked_at));
+    }
+
+    /// Pods whose address EC2 has put on another ENI.
+    pub(crate) fn report_strayed(&mut self, out: &mut Vec<Effect>) {
+        let strayed = core::mem::take(&mut self.pool.strayed);
+        if !strayed.is_empty() {
+            self.report_lost(|address| strayed.contains(&address), out);
+        }
     }
 
     fn report_lost(&self, gone: impl Fn(core::net::IpAddr) -> bool, out: &mut Vec<Effect>) {

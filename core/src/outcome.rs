@@ -119,7 +119,10 @@ impl Node {
             return;
         };
         eni.call = None;
-        eni.changed_before = core::mem::replace(&mut eni.changed_at, now);
+        // A refusal changed nothing: a read that follows it is no staler for it.
+        if !matches!(outcome, Ec2Outcome::Refused { .. }) {
+            eni.changed_before = core::mem::replace(&mut eni.changed_at, now);
+        }
         if let Ec2Outcome::Unknown { message } = outcome {
             eni.doubt = Some(settle);
             let message = format!(
@@ -166,7 +169,7 @@ impl Node {
                 let create = self.creates.remove(place);
                 let id = facts.id.clone();
                 self.compare(&id, create.blocks, facts.blocks.len(), now, out);
-                self.take_in(*facts, now);
+                self.take_in(*facts, now, 0);
                 if let Some(eni) = self.pool.eni_mut(&id) {
                     eni.card = create.card;
                 }
@@ -215,11 +218,11 @@ impl Node {
     }
 
     /// A new ENI of ours, made by a call or found by a look.
-    pub(crate) fn take_in(&mut self, facts: EniFacts, now: Millis) {
+    pub(crate) fn take_in(&mut self, facts: EniFacts, now: Millis, lag: Millis) {
         let id = facts.id.clone();
         if self.pool.eni(&id).is_none() {
             self.subnets.entry(facts.subnet.clone()).or_default();
-            self.pool.add_eni(facts, now);
+            self.pool.add_eni(facts, now, lag);
         }
         if let Some(eni) = self.pool.eni_mut(&id) {
             eni.changed_at = now;
@@ -234,7 +237,7 @@ impl Node {
                 let own = self.pool.eni(id).map(|eni| Cidr::single(eni.primary));
                 // An answer that lists all addresses of the ENI lists its own one, too.
                 for cidr in blocks.into_iter().filter(|cidr| Some(*cidr) != own) {
-                    added += u32::from(self.pool.add_block(id, cidr, now));
+                    added += u32::from(self.pool.add_block(id, cidr, now, 0));
                 }
                 if added == 0 {
                     // Nothing new: what was asked for may have been given and not be in this answer.
@@ -435,6 +438,7 @@ impl Node {
         };
         if gone {
             self.pool.remove_eni(id);
+            self.departed.insert(id.clone(), now);
             self.refused_indexes.clear();
             let unit = self.config.unit;
             self.record(PastOutcome::of(Operation::DetachEni, unit, now));

@@ -103,16 +103,21 @@ impl Node {
         let Some(trigger) = self.mind.pending else {
             return;
         };
-        if now < self.calm_until(trigger) || self.is_coming_up() {
+        if now < self.calm_until(trigger) || self.must_not_ask() {
             return;
         }
         self.mind.pending = None;
         self.put(Decider::Chosen, trigger, None, now, out);
     }
 
-    /// Before the first question the links of ENIs that were there at the start are made ready,
-    /// lest the policy replaces them. Nobody waits for that.
-    pub(crate) fn is_coming_up(&self) -> bool {
+    /// What was decided last must have left before more is decided. And before the first question the
+    /// links of ENIs that were there at the start are made ready, lest the policy replaces them; nobody
+    /// waits for that.
+    pub(crate) fn must_not_ask(&self) -> bool {
+        self.journal.holds_calls() || self.is_coming_up()
+    }
+
+    fn is_coming_up(&self) -> bool {
         self.mind.last_asked_at == 0
             && self.waiting.0.is_empty()
             && self

@@ -48,6 +48,16 @@ pub(crate) struct Block {
     pub(crate) leaving: bool,
     /// Since which look EC2 does not show it any more.
     pub(crate) missing_since: Option<Millis>,
+    /// A read shows it here, and newer word does not, or has it on another ENI: it fills a slot and
+    /// serves nobody until a later read tells.
+    pub(crate) contested: bool,
+}
+
+impl Block {
+    /// Whether EC2's word about it is in doubt.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.missing_since.is_some() || self.contested
+    }
 }
 
 /// One ENI that the daemon manages.
@@ -161,11 +171,18 @@ impl Eni {
     pub(crate) fn phase(&self) -> EniPhase {
         if self.goal == Goal::Leave {
             EniPhase::Detaching
-        } else if self.link == Link::Ready && self.attachment.is_some() {
-            EniPhase::Ready
-        } else {
+        } else if self.is_coming_up() {
             EniPhase::Attaching
+        } else {
+            EniPhase::Ready
         }
+    }
+
+    /// Whether more is to be done before pods can have its addresses. For one that is left alone nothing
+    /// is done.
+    pub(crate) fn is_coming_up(&self) -> bool {
+        let ready = self.link == Link::Ready && self.attachment.is_some();
+        self.goal == Goal::Keep && !self.left_alone && !ready
     }
 
     /// Slots that hold nothing and are not asked for.
@@ -187,7 +204,7 @@ impl Eni {
 
     /// Addresses of the block that could be given now.
     pub(crate) fn free(&self, cidr: &Cidr, block: &Block) -> u32 {
-        if self.usable() && !block.leaving && block.missing_since.is_none() {
+        if self.usable() && !block.leaving && !block.is_doubtful() {
             size(cidr).saturating_sub(block.assigned + block.cooling)
         } else {
             0
@@ -233,8 +250,8 @@ impl Eni {
     }
 
     fn block_of(&self, address: IpAddr) -> Option<Cidr> {
-        let (cidr, _) = self.blocks.range(..Cidr::after(address)).next_back()?;
-        cidr.contains(address).then_some(*cidr)
+        let (cidr, block) = self.blocks.range(..Cidr::after(address)).next_back()?;
+        (cidr.contains(address) && !block.contested).then_some(*cidr)
     }
 }
 
@@ -251,6 +268,8 @@ pub(crate) struct Pool {
     holdings: BTreeMap<SandboxKey, Allocation>,
     holders: BTreeMap<IpAddr, SandboxKey>,
     cooling: BTreeMap<IpAddr, Millis>,
+    /// Addresses that pods hold and EC2 has put on another ENI, until people are told.
+    pub(crate) strayed: Vec<IpAddr>,
 }
 
 impl Pool {
@@ -263,7 +282,7 @@ impl Pool {
     }
 
     /// Takes an ENI in, with its blocks, after the ENIs that came before it.
-    pub(crate) fn add_eni(&mut self, mut facts: EniFacts, now: Millis) {
+    pub(crate) fn add_eni(&mut self, mut facts: EniFacts, now: Millis, lag: Millis) {
         let blocks = core::mem::take(&mut facts.blocks);
         let id = facts.id.clone();
         let eni = Eni::new(facts, now);
@@ -273,7 +292,7 @@ impl Pool {
             .position(|other| eni.role == Role::Primary && other.role != Role::Primary);
         self.enis.insert(place.unwrap_or(self.enis.len()), eni);
         for cidr in blocks {
-            self.add_block(&id, cidr, now);
+            self.add_block(&id, cidr, now, lag);
         }
     }
 
@@ -282,41 +301,73 @@ impl Pool {
         self.enis.retain(|eni| eni.id != *id);
     }
 
-    /// Puts a block on an ENI; false when it was there already.
-    pub(crate) fn add_block(&mut self, id: &EniId, cidr: Cidr, now: Millis) -> bool {
-        let assigned = self
-            .holders
-            .keys()
-            .filter(|address| cidr.contains(**address))
-            .count() as u32;
-        let cooling = self
-            .cooling
-            .keys()
-            .filter(|address| cidr.contains(**address))
-            .count() as u32;
+    /// Puts a block on an ENI, or confirms it there; true when it is news. `lag` is how old the word may
+    /// be: that of a read, or 0 when EC2 has just done it.
+    pub(crate) fn add_block(&mut self, id: &EniId, cidr: Cidr, now: Millis, lag: Millis) -> bool {
+        // An ENI's own address is the node's, whatever an answer lists among the new ones.
+        if (self.eni(id)).is_none_or(|eni| cidr == Cidr::single(eni.primary)) {
+            return false;
+        }
+        let contested = !self.leaves_others(id, cidr, now, lag);
+        let inside = |address: &&IpAddr| cidr.contains(**address) && !contested;
+        let assigned = self.holders.keys().filter(inside).count() as u32;
+        let cooling = self.cooling.keys().filter(inside).count() as u32;
         let Some(eni) = self.eni_mut(id) else {
             return false;
         };
-        // An ENI's own address is the node's, whatever an answer lists among the new ones.
-        if cidr == Cidr::single(eni.primary) {
-            return false;
-        }
         eni.gone.remove(&cidr);
-        if let Some(block) = eni.blocks.get_mut(&cidr) {
-            block.confirmed_at = block.confirmed_at.max(now);
-            return false;
+        let news = !eni.blocks.contains_key(&cidr);
+        let block = eni.blocks.entry(cidr).or_insert_with(|| Block {
+            since: now,
+            idle_since: now,
+            ..Block::default()
+        });
+        block.confirmed_at = block.confirmed_at.max(now);
+        if news || block.contested {
+            (block.assigned, block.cooling, block.contested) = (assigned, cooling, contested);
+            if assigned > 0 {
+                block.idle_since = 0;
+            }
         }
-        eni.blocks.insert(
-            cidr,
-            Block {
-                assigned,
-                cooling,
-                idle_since: if assigned == 0 { now } else { 0 },
+        news
+    }
+
+    /// A read that may be old shows a block that is not known: it fills a slot until a later one tells.
+    pub(crate) fn hear_of_block(&mut self, id: &EniId, cidr: Cidr, now: Millis) {
+        if let Some(eni) = self.eni_mut(id) {
+            eni.blocks.entry(cidr).or_insert_with(|| Block {
+                idle_since: now,
                 since: now,
                 confirmed_at: now,
+                contested: true,
                 ..Block::default()
-            },
-        );
+            });
+        }
+    }
+
+    /// Whether there are blocks of which it is not known whose they are.
+    pub(crate) fn has_contests(&self) -> bool {
+        let mut blocks = self.enis.iter().flat_map(|eni| eni.blocks.values());
+        blocks.any(|block| block.contested)
+    }
+
+    /// An address is on one ENI. What EC2 says last is true: what it took from one ENI without our having
+    /// seen that yet may come back on another.
+    fn leaves_others(&mut self, id: &EniId, cidr: Cidr, now: Millis, lag: Millis) -> bool {
+        let others = || self.enis.iter().filter(|eni| eni.id != *id);
+        let mut old = others().flat_map(|eni| eni.blocks.iter().filter(|it| it.0.overlaps(&cidr)));
+        let newer = |block: &Block| block.confirmed_at.max(block.since + lag) >= now;
+        if old.any(|(_, block)| lag > 0 && !block.contested && newer(block)) {
+            return false;
+        }
+        for eni in self.enis.iter_mut().filter(|eni| eni.id != *id) {
+            let Eni { blocks, gone, .. } = eni;
+            for (old, _) in blocks.extract_if(.., |it, _| it.overlaps(&cidr)) {
+                let holders = self.holders.keys().copied();
+                self.strayed.extend(holders.filter(|it| old.contains(*it)));
+                gone.insert(old, now);
+            }
+        }
         true
     }
 
@@ -456,6 +507,7 @@ impl Pool {
                 .map(|(address, until)| (*address, *until))
                 .collect(),
             coming: Vec::new(),
+            leaving: Vec::new(),
         }
     }
 

@@ -17,18 +17,18 @@ use crate::time::Millis;
 
 const RECOVERED: &str = "recovered-";
 
-/// The key of a sandbox of which only the host's link is known.
-pub fn key_of_link(link: &str) -> SandboxKey {
+/// The key of a sandbox of which only the address is known.
+pub fn key_of_address(address: IpAddr) -> SandboxKey {
     SandboxKey {
         network: "aws-cni".into(),
-        container: format!("{RECOVERED}{link}"),
+        container: format!("{RECOVERED}{address}"),
         interface: "eth0".into(),
     }
 }
 
-/// The link by which a sandbox is known of which nothing else is.
-pub fn link_of_key(key: &SandboxKey) -> Option<&str> {
-    key.container.strip_prefix(RECOVERED)
+/// Whether nothing but the address is known of a sandbox.
+pub fn is_recovered(key: &SandboxKey) -> bool {
+    key.container.starts_with(RECOVERED)
 }
 
 /// What the checkpoint's file held.
@@ -91,8 +91,17 @@ pub fn recover(
             .push(format!("the checkpoint cannot be trusted: {why}")),
         Found::Nothing => {}
     }
+    let leads_to = |address| {
+        let mut linked = pods.iter().filter(|pod| pod.link.is_some());
+        linked.any(|pod| pod.address == address)
+    };
     for allocation in &recovered.saved.allocations {
-        if !is_here(allocation) {
+        let here = if is_recovered(&allocation.key) {
+            leads_to(allocation.address)
+        } else {
+            is_here(allocation)
+        };
+        if !here {
             recovered.gone.insert(allocation.key.clone());
         }
     }
@@ -113,7 +122,7 @@ pub fn recover(
             pod.address
         ));
         recovered.saved.allocations.push(Allocation {
-            key: key_of_link(link),
+            key: key_of_address(pod.address),
             address: pod.address,
             pod: PodName::default(),
             since: now,

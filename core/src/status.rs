@@ -134,10 +134,10 @@ impl Node {
                     assigned: block.assigned,
                     cooling: block.cooling,
                     free: eni.free(cidr, block),
-                    hold: match (block.leaving, block.missing_since) {
+                    hold: match (block.leaving, block.is_doubtful()) {
                         (true, _) => "leaving".into(),
-                        (false, Some(_)) => "suspect".into(),
-                        (false, None) => String::new(),
+                        (false, true) => "suspect".into(),
+                        (false, false) => String::new(),
                     },
                 });
                 EniStatus {

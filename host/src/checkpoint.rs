@@ -1,6 +1,7 @@
 //! What outlives the daemon: upstream's `ipam.json`, so that either daemon can follow the other,
-//! and beside it our own file of what upstream does not keep: cooling addresses, and ENIs that were
-//! asked for and are not attached yet. The second may be lost without harm.
+//! and beside it our own file of what upstream does not keep: cooling addresses, ENIs that were asked
+//! for and are not attached yet, and what was about to go back to EC2. The second may be lost without
+//! harm.
 //!
 //! In: the core's `Saved`. Out: the same after a restart, or why it cannot be trusted.
 //! Must hold: a file is replaced whole or not at all; a file that is not whole, or that gives one
@@ -16,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use onsen_core::cidr::Unit;
-use onsen_core::effect::{Allocation, ComingEni, Saved};
+use onsen_core::cidr::{Cidr, Unit};
+use onsen_core::effect::{Allocation, ComingEni, Leaving, Saved};
 use onsen_core::ids::{EniId, PodName, SandboxKey, SubnetId};
 pub(crate) use onsen_core::recover::Found;
 use onsen_core::time::Millis;
@@ -80,6 +81,8 @@ struct BesideDocument {
     cooling: Vec<(IpAddr, Millis)>,
     #[serde(default)]
     coming: Vec<ComingEntry>,
+    #[serde(default)]
+    leaving: Vec<LeavingEntry>,
 }
 
 /// An ENI that was asked for and is not attached yet.
@@ -92,6 +95,14 @@ struct ComingEntry {
     /// Prefixes, not single addresses.
     prefixes: bool,
     blocks: u32,
+}
+
+/// What was about to go back to EC2.
+#[derive(Serialize, Deserialize)]
+struct LeavingEntry {
+    eni: String,
+    /// None: the ENI itself.
+    blocks: Vec<String>,
 }
 
 /// Claims the checkpoint for this process: of two daemons with the same one, by whatever sockets, the second
@@ -135,7 +146,8 @@ pub(crate) fn load(path: &Path) -> Result<Found, FileError> {
     if let Some(beside) = read(&beside_path(path))?.and_then(|bytes| parse_beside(&bytes)) {
         // Without it all that is free cools anew, and an ENI on its way is deleted; that is no reason
         // to distrust the rest.
-        (saved.cooling, saved.coming) = beside;
+        (saved.cooling, saved.coming, saved.leaving) =
+            (beside.cooling, beside.coming, beside.leaving);
     }
     Ok(Found::Whole(saved))
 }
@@ -156,10 +168,15 @@ pub(crate) fn store(path: &Path, saved: &Saved, rest_changed: bool) -> Result<()
             prefixes: coming.unit == Unit::Prefix,
             blocks: coming.blocks,
         });
+        let leaving = saved.leaving.iter().map(|leaving| LeavingEntry {
+            eni: leaving.eni.to_string(),
+            blocks: leaving.blocks.iter().map(ToString::to_string).collect(),
+        });
         let document = BesideDocument {
             version: BESIDE_VERSION.into(),
             cooling: saved.cooling.clone(),
             coming: coming.collect(),
+            leaving: leaving.collect(),
         };
         replace(&beside_path(path), &document)?;
     }
@@ -252,9 +269,8 @@ fn parse(bytes: &[u8]) -> Result<Saved, String> {
     })
 }
 
-/// What cools and what is coming; absent when the file is not whole.
-#[expect(clippy::type_complexity, reason = "two fields of `Saved`")]
-fn parse_beside(bytes: &[u8]) -> Option<(Vec<(IpAddr, Millis)>, Vec<ComingEni>)> {
+/// What cools, comes and leaves, without allocations; absent when the file is not whole.
+fn parse_beside(bytes: &[u8]) -> Option<Saved> {
     let known = [BESIDE_VERSION, COOLING_VERSION];
     match serde_json::from_slice::<BesideDocument>(bytes) {
         Ok(mut document) if known.contains(&document.version.as_str()) => {
@@ -271,7 +287,20 @@ fn parse_beside(bytes: &[u8]) -> Option<(Vec<(IpAddr, Millis)>, Vec<ComingEni>)>
                 },
                 blocks: coming.blocks,
             });
-            Some((document.cooling, coming.collect()))
+            let mut leaving = Vec::new();
+            for entry in document.leaving {
+                let blocks = entry.blocks.iter().map(|text| Cidr::parse(text));
+                leaving.push(Leaving {
+                    eni: EniId::new(entry.eni),
+                    blocks: blocks.collect::<Option<_>>()?,
+                });
+            }
+            Some(Saved {
+                allocations: Vec::new(),
+                cooling: document.cooling,
+                coming: coming.collect(),
+                leaving,
+            })
         }
         Ok(_) | Err(_) => None,
     }
@@ -373,6 +402,12 @@ mod tests {
                     blocks: 2,
                 })
                 .into(),
+            leaving: [vec![Cidr::single([10, 0, 2, 1].into())], Vec::new()]
+                .map(|blocks| Leaving {
+                    eni: EniId::new("eni-2"),
+                    blocks,
+                })
+                .into(),
         }
     }
 
@@ -399,7 +434,7 @@ mod tests {
     #[test]
     fn cooling_ends_that_are_nearly_right_hold_each_address_once() {
         onsen_fuzz::fuzz("cooling", |bytes| {
-            let (cooling, _) = parse_beside(bytes).unwrap_or_default();
+            let cooling = parse_beside(bytes).unwrap_or_default().cooling;
             let addresses: BTreeSet<_> = cooling.iter().map(|entry| entry.0).collect();
             assert_eq!(addresses.len(), cooling.len());
         });

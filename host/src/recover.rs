@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 use onsen_core::effect::Allocation;
 use onsen_core::ids::PodName;
-use onsen_core::recover::link_of_key;
-pub(crate) use onsen_core::recover::{PodLink, Recovered, key_of_link};
+pub(crate) use onsen_core::recover::{PodLink, Recovered, key_of_address};
 use onsen_core::time::Millis;
 
 use crate::checkpoint::Found;
@@ -34,9 +33,6 @@ pub(crate) fn recover(
 /// Whether the sandbox's link is on the host. What cannot be told is taken for here.
 fn is_here(allocation: &Allocation, links: &BTreeSet<String>) -> bool {
     let PodName { namespace, name } = &allocation.pod;
-    if let Some(link) = link_of_key(&allocation.key) {
-        return links.contains(link);
-    }
     if namespace.is_empty() || name.is_empty() {
         return true;
     }
@@ -114,9 +110,7 @@ mod tests {
         assert_eq!(recovered.stale, BTreeSet::from([[10, 0, 0, 8].into()]));
         let allocation = &recovered.saved.allocations[0];
         assert_eq!(allocation.address, IpAddr::from([10, 0, 0, 7]));
-        // A DEL names the pod; the same link follows from its name.
-        let link = onsen_wiring::host_link("eni", "default", "web-0", 0);
-        assert_eq!(allocation.key, key_of_link(&link));
+        assert_eq!(allocation.key, key_of_address(allocation.address));
         assert!(recovered.gone.is_empty());
         assert_eq!(recovered.remarks.len(), 2);
     }
@@ -124,7 +118,7 @@ mod tests {
     #[test]
     fn what_was_rebuilt_once_is_known_again_after_the_next_start() {
         let rebuilt = Allocation {
-            key: key_of_link("eni0d7763386da"),
+            key: key_of_address([10, 0, 0, 7].into()),
             address: [10, 0, 0, 7].into(),
             pod: PodName::default(),
             since: 1,
@@ -133,15 +127,14 @@ mod tests {
             allocations: vec![rebuilt.clone()],
             ..Saved::default()
         };
-        let here = recover(
-            Found::Whole(saved.clone()),
-            true,
-            &names(&["eni0d7763386da"]),
-            &[],
-            5,
-        );
+        let pod = PodLink {
+            address: [10, 0, 0, 7].into(),
+            link: Some("eni0d7763386da".into()),
+        };
+        let links = names(&["eni0d7763386da"]);
+        let here = recover(Found::Whole(saved.clone()), true, &links, &[pod], 5);
         assert!(here.gone.is_empty());
-        let gone = recover(Found::Whole(saved), true, &names(&[]), &[], 5);
+        let gone = recover(Found::Whole(saved), true, &links, &[], 5);
         assert_eq!(gone.gone, BTreeSet::from([rebuilt.key]));
     }
 

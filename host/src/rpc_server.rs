@@ -131,8 +131,6 @@ pub(crate) struct Constants {
     pub(crate) external_snat: bool,
     /// Ranges to which pods keep their address.
     pub(crate) excluded_snat_cidrs: Vec<(IpAddr, u8)>,
-    /// Start of the names of pods' host links.
-    pub(crate) veth_prefix: String,
     /// The node's own address.
     pub(crate) node_address: IpAddr,
     /// Id of the instance.
@@ -269,6 +267,8 @@ impl CniBackend for Door {
         &self,
         request: Request<DelNetworkRequest>,
     ) -> Result<Response<DelNetworkReply>, Status> {
+        let told = request.metadata().get(onsen_rpc::ADDRESS_METADATA);
+        let told: Option<IpAddr> = told.and_then(|text| text.to_str().ok()?.parse().ok());
         let request = request.into_inner();
         let key = SandboxKey {
             network: request.network_name,
@@ -285,10 +285,9 @@ impl CniBackend for Door {
         );
         let container = key.container.clone();
         let mut reply = self.release(key).await?;
-        if reply == Reply::UnknownSandbox && !name.is_empty() {
-            // Found in the kernel after the checkpoint was lost: known by its link only.
-            let link = onsen_wiring::host_link(&self.constants.veth_prefix, &namespace, &name, 0);
-            reply = self.release(recover::key_of_link(&link)).await?;
+        if let (Reply::UnknownSandbox, Some(address)) = (&reply, told) {
+            // Found in the kernel after the checkpoint was lost: known by its address only.
+            reply = self.release(recover::key_of_address(address)).await?;
         }
         match reply {
             Reply::Released(holding) => {

@@ -285,7 +285,6 @@ fn constants(settings: &Settings, facts: &Facts) -> Constants {
         network_policy_mode: settings.network_policy_mode.clone(),
         external_snat: settings.external_snat,
         excluded_snat_cidrs: settings.excluded_snat_cidrs.clone(),
-        veth_prefix: settings.veth_prefix.clone(),
         node_address: facts.address,
         instance: facts.instance.clone(),
         region: facts.region.clone(),

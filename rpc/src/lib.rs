@@ -32,6 +32,12 @@ pub const UNKNOWN_POD: &str = "datastore: unknown pod";
 /// Our addition. Upstream's daemon does not send it and upstream's plugin does not read it.
 pub const REASON_METADATA: &str = "onsen-reason";
 
+/// Request metadata of `DelNetwork`: the address that the result of ADD names. By it a daemon that has
+/// lost its checkpoint finds the sandbox, and only by it: another sandbox of the same pod may run.
+///
+/// Our addition. Upstream's plugin does not send it and upstream's daemon does not read it.
+pub const ADDRESS_METADATA: &str = "onsen-address";
+
 /// `DelNetworkRequest.reason` of a CNI DEL.
 pub const REASON_POD_DELETED: &str = "PodDeleted";
 

@@ -78,6 +78,16 @@ impl Account {
         }
     }
 
+    /// What was moved to ENIs of somebody else's comes back to the subnets.
+    pub fn strangers_leave(&mut self, now_ms: u64) {
+        let theirs = self.enis.values().filter(|it| it.description == SOMEBODY);
+        let loose = theirs.filter(|it| it.attachment.is_none());
+        let loose: Vec<String> = loose.map(|it| it.id.clone()).collect();
+        for eni_id in loose {
+            self.remove_eni(now_ms, &eni_id);
+        }
+    }
+
     /// Some attached ENI of some node.
     fn any(&mut self, node: Option<&str>, fits: impl Fn(&Eni, &Attachment) -> bool) -> Option<Eni> {
         let of_node = |eni: &Eni, it: &Attachment| {

@@ -1,11 +1,11 @@
 //! A node's two files, as the daemon writes and reads them: the checkpoint, and beside it the rest:
-//! the addresses that cool, the ENIs that are on their way.
+//! the addresses that cool, what is on its way, in either direction.
 //!
 //! In: what the core wants saved, and how far a write came. Out: what a start finds.
 
 use std::net::IpAddr;
 
-use onsen_core::effect::{Allocation, ComingEni, Saved};
+use onsen_core::effect::{Allocation, ComingEni, Leaving, Saved};
 use onsen_core::recover::Found;
 use onsen_core::time::Millis;
 
@@ -41,6 +41,7 @@ pub(super) struct Disk {
 struct Rest {
     cooling: Vec<(IpAddr, Millis)>,
     coming: Vec<ComingEni>,
+    leaving: Vec<Leaving>,
 }
 
 impl Rest {
@@ -48,6 +49,7 @@ impl Rest {
         Self {
             cooling: saved.cooling.clone(),
             coming: saved.coming.clone(),
+            leaving: saved.leaving.clone(),
         }
     }
 }
@@ -101,6 +103,7 @@ impl Disk {
                     allocations: allocations.clone(),
                     cooling: rest.cooling,
                     coming: rest.coming,
+                    leaving: rest.leaving,
                 })
             }
         }

@@ -7,7 +7,7 @@
 use onsen_core::effect::Reply;
 use onsen_core::event::Event;
 use onsen_core::ids::RequestId;
-use onsen_core::recover::key_of_link;
+use onsen_core::recover::key_of_address;
 use onsen_core::time::{Millis, SECOND};
 
 use super::node::SimNode;
@@ -105,7 +105,7 @@ impl SimNode {
         &mut self,
         pod: usize,
         attempt: u32,
-        by_link: bool,
+        by_address: bool,
         around: &mut Surroundings<'_>,
     ) {
         let Some(it) = self.pods.all.get(pod) else {
@@ -117,14 +117,18 @@ impl SimNode {
             around.later(RETRY, Due::Delete { node, pod, attempt });
             return;
         }
-        let key = if by_link {
-            key_of_link(&it.link_name())
-        } else {
-            it.key_of(attempt)
+        let key = match it.link {
+            Some(address) if by_address => key_of_address(address),
+            _ => it.key_of(attempt),
         };
-        let request = self
-            .pods
-            .request(pod, Wish::Del { attempt, by_link }, around.now);
+        let request = self.pods.request(
+            pod,
+            Wish::Del {
+                attempt,
+                by_address,
+            },
+            around.now,
+        );
         self.happened(Event::Release { request, key }, around);
     }
 
@@ -161,8 +165,11 @@ impl SimNode {
             }
             Wish::Add => self.added(pod, reply, around),
             Wish::AddAgain => self.added_again(pod, reply, around),
-            Wish::Del { attempt, by_link } => {
-                self.deleted(asked, (attempt, by_link), reply, around);
+            Wish::Del {
+                attempt,
+                by_address,
+            } => {
+                self.deleted(asked, (attempt, by_address), reply, around);
             }
             Wish::GiveBack => {
                 if let Reply::Released(holding) = reply {
@@ -250,15 +257,15 @@ impl SimNode {
     fn deleted(
         &mut self,
         asked: Asked,
-        (attempt, by_link): (u32, bool),
+        (attempt, by_address): (u32, bool),
         reply: &Reply,
         around: &mut Surroundings<'_>,
     ) {
         let (node, pod) = (around.place, asked.pod);
         if let Reply::Released(holding) = reply {
             around.truth.given_back(node, holding.address, asked.at);
-            if by_link {
-                around.marks.hit("released-by-its-link");
+            if by_address {
+                around.marks.hit("released-by-its-address");
             }
         }
         let Some(it) = self.pods.all.get_mut(pod) else {
@@ -266,8 +273,9 @@ impl SimNode {
         };
         match reply {
             Reply::NotDurable => around.later(RETRY, Due::Delete { node, pod, attempt }),
-            // Found in the kernel after the checkpoint was lost: known by its link only.
-            Reply::UnknownSandbox if !by_link && it.link.is_some() && attempt == it.attempts => {
+            // After the checkpoint was lost it is known by its address only, which the result of its ADD
+            // names. The daemon does this by itself, in one call.
+            Reply::UnknownSandbox if !by_address && it.link.is_some() && attempt == it.attempts => {
                 self.delete(pod, attempt, true, around);
             }
             // The link goes with the sandbox that it belongs to.

@@ -260,9 +260,10 @@ impl World {
             .collect()
     }
 
-    /// All faults at EC2 end.
+    /// All faults at EC2 end, and what they moved to strangers comes back.
     pub fn heal(&mut self) {
         self.account.clear_faults();
+        self.account.strangers_leave(self.now);
     }
 
     /// A node's daemon dies; another one starts by itself.
@@ -373,7 +374,11 @@ impl World {
 
     /// Says that the world does not come to rest, and what stands in the way.
     pub fn restless(&self, law: String) -> WorldError {
-        let Some(it) = self.nodes.iter().max_by_key(|it| it.active_at) else {
+        let restless = self.nodes.iter().filter(|it| !it.is_at_rest(self.now));
+        let Some(it) = restless
+            .max_by_key(|it| it.active_at)
+            .or(self.nodes.first())
+        else {
             return self.law("", law);
         };
         let waiting = it.pods.count(PodState::Waiting);

@@ -82,7 +82,7 @@ pub(super) enum Wish {
         /// Which.
         attempt: u32,
         /// Whether it is asked for by the name of the link, as the checkpoint did not have it.
-        by_link: bool,
+        by_address: bool,
     },
     /// The daemon itself gives back what a plugin that hung up has not heard of.
     GiveBack,

@@ -9,7 +9,7 @@ use onsen_core::effect::{Allocation, Ec2Request};
 use onsen_core::event::Observation;
 use onsen_core::laws::Auditor;
 use onsen_core::node::Node;
-use onsen_core::recover::{Found, PodLink, link_of_key, recover};
+use onsen_core::recover::{Found, PodLink, recover};
 use onsen_core::time::Millis;
 
 use super::ec2::Look;
@@ -130,8 +130,7 @@ impl SimNode {
             .collect();
         let is_here = |allocation: &Allocation| {
             let own = format!("eni-{}", allocation.pod.name);
-            let name = link_of_key(&allocation.key).unwrap_or(&own);
-            links.iter().any(|it| it.link.as_deref() == Some(name))
+            links.iter().any(|it| it.link.as_ref() == Some(&own))
         };
         let recovered = recover(found, self.disk.knows_rest(), &links, is_here, now);
         if recovered.forgotten {

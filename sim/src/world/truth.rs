@@ -51,7 +51,7 @@ impl Truth {
         let lost = self.lost.contains(&(node, address));
         if let Some((other, holder)) = self.held.get(&address)
             && (*other, *holder) != (node, pod)
-            && (*other == node || !self.lost.contains(&(*other, address)))
+            && (*other == node || !(lost || self.lost.contains(&(*other, address))))
         {
             return Err(format!(
                 "P1: {address} is given to pod {pod} of node {node} while pod {holder} of node {other} runs with it"

@@ -262,7 +262,8 @@ impl Case<'_> {
         if unit != rules.unit {
             self.complain(format!("ENI {index} is filled with the inactive unit"));
         }
-        if let Some(again) = retry {
+        let before = |again: &u32| ladder.anew && *again != index && first == Some(index);
+        if let Some(again) = retry.filter(|again| !before(again)) {
             if again != index || count != 1 {
                 self.complain(format!(
                     "ENI {again} should be tried with 1, not {index} with {count}"

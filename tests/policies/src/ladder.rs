@@ -25,11 +25,17 @@ const RELEASE: u64 = 30 * SECOND;
 
 /// Where growth stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub struct Ladder {
     /// No growth at all.
     pub paused: bool,
     /// Try this ENI again, with one block.
     pub retry: Option<u32>,
+    /// Something was had elsewhere since: the ENIs before that one come first.
+    pub anew: bool,
     /// ENIs that failed twice for want of addresses, or that EC2 calls full: the next ones come first.
     pub spent: Vec<u32>,
     /// Subnets in which a new ENI found no addresses, where there are several to choose from.
@@ -38,6 +44,8 @@ pub struct Ladder {
     pub no_attach: bool,
     /// A round has failed a moment ago: waiting is as right as trying.
     pub may_wait: bool,
+    /// Rounds that failed one after the other: normal mode waits twice as long after each.
+    failures: u32,
 }
 
 impl Ladder {
@@ -47,8 +55,10 @@ impl Ladder {
         let elsewhere =
             |eni: &u32| rules.mode == Mode::Normal && subnet_of(snapshot, *eni) != subnet;
         self.retry = self.retry.filter(elsewhere);
+        self.anew = true;
         self.spent.retain(elsewhere);
         self.may_wait = false;
+        self.failures = 0;
     }
 
     /// The round has failed: upstream starts the next one anew, and normal mode remembers what is short.
@@ -58,6 +68,16 @@ impl Ladder {
             self.spent.clear();
         }
         self.may_wait = true;
+        self.failures += 1;
+    }
+
+    /// How long waiting is as right as trying.
+    fn pause(&self, rules: &Rules) -> u64 {
+        let doublings = self.failures.saturating_sub(1).min(8);
+        match rules.mode {
+            Mode::Strict => ROUND,
+            Mode::Normal => (ROUND << doublings).min(SHORTAGE),
+        }
     }
 }
 
@@ -101,7 +121,7 @@ pub fn read(snapshot: &Snapshot, rules: &Rules, exhausted: impl Fn(&[u32]) -> bo
         let full = full.into_iter().filter(|(_, age)| *age < DISAGREEMENT);
         at.spent.extend(full.map(|(eni, _)| eni));
     }
-    at.may_wait &= snapshot.now.saturating_sub(newest) <= ROUND;
+    at.may_wait &= snapshot.now.saturating_sub(newest) <= at.pause(rules);
     at
 }
 
@@ -117,6 +137,7 @@ fn grown(at: &mut Ladder, outcome: &Outcome, (age, snapshot): (u64, &Snapshot), 
             at.spent.clear();
         }
         at.retry = Some(eni);
+        at.anew = false;
         at.may_wait = false;
     } else if !is_shortage(&outcome.code) {
         at.failed(rules);
