@@ -532,6 +532,7 @@ mod tests {
         let expected = |cooling| Saved {
             cooling,
             coming: Vec::new(),
+            leaving: Vec::new(),
             ..saved(2)
         };
         for bad in ["{", "", r#"{"version":"onsen-beside/9","cooling":[]}"#] {
