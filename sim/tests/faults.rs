@@ -22,7 +22,7 @@ use onsen_policy_runner::{Engine, Limits, Policy};
 use onsen_sim::faults::{self, Broken, Lived, MUST_MEET, Options};
 use onsen_sim::world::{Marks, Spoil};
 
-/// Steps with native policies, and with components among them.
+/// Steps with native policies (`ONSEN_STEPS` for more), and with components among them.
 const NATIVE: u64 = 300_000;
 const COMPONENTS: u64 = 20_000;
 /// Lives at once.
@@ -76,7 +76,8 @@ fn missing(marks: &Marks) -> Vec<&'static str> {
 
 #[test]
 fn no_law_breaks_in_three_hundred_thousand_steps_and_no_situation_is_missed() {
-    let lived = search(0, NATIVE, &Options::default());
+    let more = std::env::var("ONSEN_STEPS").map(|text| text.parse().unwrap());
+    let lived = search(0, more.unwrap_or(NATIVE), &Options::default());
     for (name, count) in lived.marks.iter() {
         println!("{count:>9} {name}");
     }

@@ -28,7 +28,9 @@ struct Job {
     environment: &'static [(&'static str, &'static str)],
 }
 
-const JOBS: &[Job] = &[Job {
+const JOBS: &[Job] = &[RANDOM_POOLS, FAULT_SEARCH];
+
+const RANDOM_POOLS: Job = Job {
     name: "random-pools",
     about: "the default policy against the second model of the documented warm pool, on 100,000 random pools \
             in each mode, and both policies' way to rest",
@@ -42,7 +44,21 @@ const JOBS: &[Job] = &[Job {
         "properties",
     ],
     environment: &[("ONSEN_CASES", "100000")],
-}];
+};
+
+const FAULT_SEARCH: Job = Job {
+    name: "fault-search",
+    about: "100,000,000 steps of nodes in a bad world, each followed by all checks of the laws",
+    arguments: &[
+        "test",
+        "--workspace",
+        "--locked",
+        "--test",
+        "faults",
+        "no_law_breaks_in",
+    ],
+    environment: &[("ONSEN_STEPS", "100000000")],
+};
 
 /// Runs them.
 pub(crate) fn nightly(options: &Options) -> Result<(), Failure> {

@@ -165,6 +165,25 @@ loads:
     assert!(default.scorecard.pod_wait_ms.p50 <= default.scorecard.pod_wait_ms.max);
 }
 
+/// One account, one bucket for each action: nodes that back off at random get through, and few calls are
+/// wasted on being told so.
+#[test]
+fn a_hundred_nodes_that_start_at_once_do_not_storm() {
+    let mut scene = scene("m5.large", pods(10, None));
+    scene.nodes = 100;
+    let run = go(&scene, &candidate("default-warm-eni", &[]));
+    let figures = &run.scorecard;
+    assert_eq!((figures.pods.served, figures.pods.waiting), (1_000, 0));
+    assert!(figures.throttled > 0, "the account is too generous to tell");
+    assert!(
+        figures.throttled < figures.ec2_calls_total / 2,
+        "{} of {} calls",
+        figures.throttled,
+        figures.ec2_calls_total
+    );
+    assert!(run.nodes.iter().all(|node| node.last.at_rest));
+}
+
 #[test]
 fn percentiles_are_values_that_were_seen() {
     let waits: Vec<Millis> = (1..=200).collect();
