@@ -87,9 +87,9 @@ impl Bucket {
         }
     }
 
-    /// Calls that may be made now.
-    pub(crate) fn available(&self, now: Millis) -> u32 {
-        (self.filled(now) / 1_000) as u32
+    /// Calls that may be made now, when so many stay for what matters more.
+    pub(crate) fn available(&self, now: Millis, kept: u32) -> u32 {
+        ((self.filled(now) / 1_000) as u32).saturating_sub(kept)
     }
 
     /// Takes one call out.
@@ -98,9 +98,10 @@ impl Bucket {
         self.at = now;
     }
 
-    /// When the next call may be made.
-    pub(crate) fn next(&self, now: Millis) -> Millis {
-        let missing = 1_000u64.saturating_sub(self.filled(now));
+    /// When the next call may be made, when so many stay for what matters more.
+    pub(crate) fn next(&self, now: Millis, kept: u32) -> Millis {
+        let wanted = (u64::from(kept) + 1) * 1_000;
+        let missing = wanted.saturating_sub(self.filled(now));
         let per_second = u64::from(self.rate.per_second_milli.max(1));
         now + (missing * 1_000).div_ceil(per_second)
     }
@@ -222,13 +223,15 @@ mod tests {
             per_second_milli: 500,
         };
         let mut bucket = Bucket::new(rate, 0);
-        assert_eq!(bucket.available(0), 2);
+        assert_eq!(bucket.available(0, 0), 2);
         bucket.take(0);
         bucket.take(0);
-        assert_eq!(bucket.available(0), 0);
-        assert_eq!(bucket.next(0), 2_000);
-        assert_eq!(bucket.available(2_000), 1);
-        assert_eq!(bucket.available(1_000_000), 2);
+        assert_eq!(bucket.available(0, 0), 0);
+        assert_eq!(bucket.next(0, 0), 2_000);
+        assert_eq!(bucket.available(2_000, 0), 1);
+        assert_eq!(bucket.available(1_000_000, 0), 2);
+        // One stays for what matters more.
+        assert_eq!(bucket.available(1_000_000, 1), 1);
     }
 
     #[test]

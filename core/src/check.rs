@@ -334,7 +334,7 @@ fn may_grow(node: &Node, tally: &Tally, unit: Unit, now: Millis) -> Result<(), &
     if unit == Unit::Prefix && !node.config.limits.prefixes {
         return Err("prefixes-not-supported");
     }
-    if tally.grow_calls >= node.grow_bucket.available(now) {
+    if tally.grow_calls >= node.grow_bucket.available(now, node.kept_for_pods()) {
         return Err("call-budget");
     }
     let max_pods = node.config.node.max_pods;
@@ -351,7 +351,7 @@ fn may_destroy(node: &Node, tally: &Tally, now: Millis) -> Result<(), &'static s
     if node.config.node.terminating {
         return Err("terminating");
     }
-    if tally.release_calls >= node.release_bucket.available(now) {
+    if tally.release_calls >= node.release_bucket.available(now, 0) {
         return Err("call-budget");
     }
     Ok(())

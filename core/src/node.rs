@@ -549,6 +549,15 @@ impl Node {
         }
     }
 
+    /// Calls that the warm pool leaves for pods that wait: a quarter of what may be made at once.
+    pub(crate) fn kept_for_pods(&self) -> u32 {
+        if self.waiting.0.is_empty() {
+            self.config.grow_rate.burst / 4
+        } else {
+            0
+        }
+    }
+
     /// Whether more addresses are on their way.
     pub(crate) fn is_growing(&self) -> bool {
         !self.creates.is_empty()

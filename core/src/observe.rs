@@ -282,6 +282,7 @@ impl Node {
                 match detached {
                     // The detach has ended: the delete can succeed now.
                     Some(_) => {
+                        eni.missing_since = None;
                         eni.attachment = None;
                         eni.retry_at = eni.retry_at.min(now);
                     }

@@ -219,7 +219,7 @@ impl Node {
             // What was right but too early is asked for again when it can be done.
             let again = self
                 .grow_bucket
-                .next(now)
+                .next(now, self.kept_for_pods())
                 .max(self.throttle.next_end(now).unwrap_or(now))
                 .max(now + CALM);
             self.mind.wake_at = self.mind.wake_at.min(again);
@@ -382,12 +382,12 @@ impl Node {
             grow_budget: if now < grow_until {
                 0
             } else {
-                self.grow_bucket.available(now)
+                self.grow_bucket.available(now, self.kept_for_pods())
             },
             release_budget: if now < release_until {
                 0
             } else {
-                self.release_bucket.available(now)
+                self.release_bucket.available(now, 0)
             },
             in_flight: self.calls.len() as u32,
             throttled_until: if now < grow_until { grow_until } else { 0 },
