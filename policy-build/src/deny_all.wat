@@ -1,7 +1,7 @@
 ;; A stand-in for wasi_snapshot_preview1 that grants nothing, for guests whose language cannot do without it.
 ;;
 ;; It has no imports but the guest's own memory, so a component made with it imports no WASI. Everything in it is
-;; the same at every call: the clock stands at zero, the random bytes are a fixed sequence, there are no arguments,
+;; the same at every call: the clock stands at one second, the random bytes are a fixed sequence, there are no arguments,
 ;; no variables and no files. What is written to any descriptor is dropped.
 ;;
 ;; Answers: 0 success, 8 bad descriptor, 52 not supported.
@@ -24,9 +24,10 @@
   (func (export "environ_get") (param i32 i32) (result i32) (i32.const 0))
   (func (export "sched_yield") (result i32) (i32.const 0))
 
-  ;; Time stands still; a policy reads it from the snapshot.
+  ;; Time stands still; a policy reads it from the snapshot. It does not stand at zero: Go takes that for a broken
+  ;; clock and aborts.
   (func (export "clock_time_get") (param i32 i64) (param $at i32) (result i32)
-    (i64.store (local.get $at) (i64.const 0))
+    (i64.store (local.get $at) (i64.const 1_000_000_000))
     (i32.const 0))
   (func (export "clock_res_get") (param i32) (param $at i32) (result i32)
     (i64.store (local.get $at) (i64.const 1))

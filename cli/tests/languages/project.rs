@@ -126,12 +126,8 @@ fn environment(command: &mut Command) {
 fn why_not(language: Language) -> Option<String> {
     let (program, hint) = match language {
         Language::Rust => return None,
-        // Their unit tests pass and they build, but a node's engine traps at their first call.
-        Language::Go | Language::Js => {
-            return Some(
-                "its component traps at its first call; the cause is not known".to_owned(),
-            );
-        }
+        Language::Go => ("go", "install Go 1.24 or newer"),
+        Language::Js => ("componentize-qjs", "run `cargo xtask setup`"),
         Language::Python => ("componentize-py", "run `cargo xtask setup`"),
         Language::C => ("clang-19", "run `cargo xtask setup`"),
     };

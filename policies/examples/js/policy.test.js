@@ -22,7 +22,7 @@ test("an empty node gets what is to be kept free in one step", () => {
 
 test("waiting pods are covered with a new ENI when the first is full", () => {
   const raw = node([1, 1, 1, 1, 1, 1, 1, 1, 1]);
-  raw.demand.waiting = [2000n, 1000n, 0n];
+  raw.demand.waiting = BigUint64Array.of(2000n, 1000n, 0n);
   const decision = decideOn(raw);
   assert.equal(decision.actions.length, 1);
   assert.equal(decision.actions[0].request.val.blocks, 7);
@@ -40,11 +40,11 @@ test("what is idle goes back, newest ENI first", () => {
 test("a refusal is waited out", () => {
   const raw = node([]);
   raw.ec2.outcomes = [
-    { at: BigInt(NOW - 5000), operation: "grow", code: "InsufficientFreeAddressesInSubnet" },
+    { at: NOW - 5000, operation: "grow", code: "InsufficientFreeAddressesInSubnet" },
   ];
   const decision = decideOn(raw);
   assert.equal(decision.actions.length, 0);
-  assert.equal(decision.wakeAfter, 25_000n);
+  assert.equal(decision.wakeAfter, 25_000);
 });
 
 test("a node that shuts down is left alone", () => {

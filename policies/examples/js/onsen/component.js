@@ -9,7 +9,7 @@ export const policy = {
       version: mine.version,
       doc: mine.doc,
       settings: mine.settings.map(({ key, fallback, min, max, doc }) => ({
-        key, kind: "integer", default: String(fallback), min: BigInt(min), max: BigInt(max), doc,
+        key, kind: "integer", default: String(fallback), min, max, doc,
       })),
     };
   },

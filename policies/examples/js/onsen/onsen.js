@@ -1,5 +1,6 @@
 // Dresses up the contract for people: a view of the snapshot, a draft of the decision, settings
-// with ranges. Times arrive as BigInt and are plain numbers here; they go back as BigInt.
+// with ranges. The runtime passes 64-bit numbers as plain numbers and lists of them as BigInt; here
+// all are plain numbers.
 
 // One second in the contract's unit of time.
 export const SECOND = 1000;
@@ -125,7 +126,7 @@ export class Draft {
     return {
       actions: this.#actions,
       reason,
-      wakeAfter: this.#wakeAfter === undefined ? undefined : BigInt(this.#wakeAfter),
+      wakeAfter: this.#wakeAfter,
       memo: this.#memo,
       placement,
       pressure: this.#pressure,
