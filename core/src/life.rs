@@ -105,9 +105,16 @@ impl Node {
         }
     }
 
+    /// Whether a view of that time may still be destroyed upon. The call waits for the disk, and must
+    /// find the view fresh when it leaves.
+    fn is_fresh(&self, view: Millis, now: Millis) -> bool {
+        let times = self.config.times;
+        now + times.settle <= view + times.fresh_view
+    }
+
     /// Whether EC2 has confirmed lately what the step would destroy.
     fn is_confirmed(&self, step: &Step, now: Millis) -> bool {
-        let fresh = |at: Millis| now <= at + self.config.times.fresh_view;
+        let fresh = |at: Millis| self.is_fresh(at, now);
         let eni = |id| self.pool.eni(id).filter(|eni| fresh(eni.confirmed_at));
         match step {
             Step::Attach { .. } | Step::Grow { .. } => true,
@@ -195,7 +202,7 @@ impl Node {
     /// decided upon with a fresh view, is not destroyed on an old one.
     fn waits_for_a_view(&mut self, place: usize, request: &Ec2Request, now: Millis) -> bool {
         let eni = &self.pool.enis[place];
-        let fresh = now <= eni.confirmed_at + self.config.times.fresh_view;
+        let fresh = self.is_fresh(eni.confirmed_at, now);
         if fresh || !matches!(request, Ec2Request::DetachEni { .. }) {
             return false;
         }
