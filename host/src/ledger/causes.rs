@@ -1,9 +1,9 @@
 //! Which decision is behind an EC2 call.
 //!
 //! In: decisions with what was accepted of them, calls in the order in which the core sends them. Out: the number
-//! of the decision, or none when the daemon itself needs the call. The core begins growth at once; a
-//! release or a detachment may first wait for a look at EC2; a new ENI is attached and flagged, and one
-//! that goes is deleted, in calls of their own.
+//! of the decision, or none when the daemon itself needs the call. The core sends an assign at once; a
+//! new ENI waits for the disk, a release or a detachment for a look at EC2, too; a new ENI is attached and
+//! flagged, and one that goes is deleted, in calls of their own.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,8 @@ use onsen_core::snapshot::Operation;
 pub(super) struct Causes {
     /// The decision whose plan is being carried out right now.
     current: Option<u64>,
+    /// The newest decision that asked for new ENIs. No other is taken before its calls have left.
+    attaches: Option<u64>,
     /// The decision that asked for an ENI.
     made: BTreeMap<EniId, u64>,
     /// The newest decision that released blocks of an ENI.
@@ -32,7 +34,11 @@ impl Causes {
             let of = match operation {
                 Operation::Release => &mut self.released,
                 Operation::DetachEni => &mut self.detached,
-                Operation::AttachEni | Operation::Grow => continue,
+                Operation::AttachEni => {
+                    self.attaches = Some(decision);
+                    continue;
+                }
+                Operation::Grow => continue,
             };
             if let Some(eni) = eni {
                 of.insert(eni.clone(), decision);
@@ -48,7 +54,8 @@ impl Causes {
     /// The decision behind a call that is being sent.
     pub(super) fn of(&self, request: &Ec2Request) -> Option<u64> {
         match request {
-            Ec2Request::CreateEni { .. } | Ec2Request::Assign { .. } => self.current,
+            Ec2Request::CreateEni { .. } => self.attaches,
+            Ec2Request::Assign { .. } => self.current,
             Ec2Request::AttachEni { eni, .. } | Ec2Request::SetDeleteOnTermination { eni, .. } => {
                 self.made.get(eni).copied()
             }
@@ -100,9 +107,10 @@ mod tests {
         let mut causes = Causes::default();
         assert_eq!(causes.of(&create), None, "the daemon itself");
         causes.carry_out(4, &[(Operation::AttachEni, None)]);
-        let cause = causes.of(&create);
         causes.done();
-        assert_eq!((cause, causes.of(&create)), (Some(4), None));
+        // The disk comes between.
+        let cause = causes.of(&create);
+        assert_eq!(cause, Some(4));
         causes.made(eni.clone(), cause);
         assert_eq!(causes.of(&attach), Some(4));
         assert_eq!(causes.of(&detached), None, "given up by the daemon");
