@@ -157,7 +157,9 @@ private_test! {
         let node = lab.node();
         let pod = Pod::create("a")?;
         let added = node.plugin.must_add(&pod)?;
-        node.wait_status("the second ENI", PATIENCE, |status| status.pool.enis == 2)?;
+        node.wait_status("the second ENI", PATIENCE, |status| {
+            (status.pool.enis, status.pool.in_flight) == (2, 0)
+        })?;
         let scrape = || http::request(&node.status_socket(), "GET", "/metrics", None);
         let text = scrape()?;
         has(
