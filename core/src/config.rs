@@ -1,7 +1,7 @@
 //! What the core is told once, at the start: the machine, the operator's bounds, the clocks.
 //!
 //! In: facts from IMDS, EC2 and the environment. Nothing here changes while the daemon runs
-//! except by `Event::PolicyChanged` and `Event::NodeChanged`.
+//! except by `Event::PolicyChanged`, `Event::NodeChanged` and `Event::LabelsChanged`.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;

@@ -83,6 +83,8 @@ pub enum Event {
         /// Pods that the kubelet runs at most; absent when not told, and then it stays as it was.
         max_pods: Option<u32>,
     },
+    /// The node's labels, as far as policies see them, sorted by key.
+    LabelsChanged(Vec<Setting>),
     /// The time named by `Node::next_wake` has come.
     Tick,
 }

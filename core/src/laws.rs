@@ -375,6 +375,7 @@ impl Auditor {
             Event::LookFailed(_)
             | Event::PolicyChanged { .. }
             | Event::NodeChanged { .. }
+            | Event::LabelsChanged(_)
             | Event::Tick => {}
         }
         Ok(())

@@ -301,6 +301,10 @@ impl Node {
                 node.max_pods = max_pods.unwrap_or(node.max_pods);
                 self.mind.wake(Trigger::Change);
             }
+            Event::LabelsChanged(labels) => {
+                self.config.node.labels = labels;
+                self.mind.wake(Trigger::Change);
+            }
             Event::Tick => {}
         }
         self.settle(now, &mut out);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use onsen_policy_runner::reference::Reference;
 use onsen_wiring::RandomizeSnat;
 
+use crate::policies::Shown;
 pub(crate) use reader::parse_flag;
 use reader::{Reader, parse_mark};
 
@@ -167,6 +168,8 @@ pub(crate) struct Settings {
     pub(crate) policy_file: Option<PathBuf>,
     /// The labels of this node, where no API server is asked for them.
     pub(crate) node_labels_file: Option<PathBuf>,
+    /// The labels that policies see.
+    pub(crate) policy_labels: Shown,
     /// `config.json` with the credentials of registries.
     pub(crate) registry_config: Option<PathBuf>,
     /// The public key that policies out of registries are signed with.
@@ -361,6 +364,13 @@ impl Settings {
                 .unwrap_or_else(|| Reference::BuiltIn(crate::policies::DEFAULT.into())),
             policy_file: r.path("ONSEN_POLICY_FILE"),
             node_labels_file: r.path("ONSEN_NODE_LABELS_FILE"),
+            policy_labels: r
+                .strict(
+                    "ONSEN_POLICY_LABELS",
+                    "keys of node labels, separated by commas; one that ends in * stands for all that start so",
+                    Shown::parse,
+                )
+                .unwrap_or_default(),
             registry_config: r.path("ONSEN_REGISTRY_CONFIG"),
             policy_key: r.path("ONSEN_POLICY_KEY"),
             policy_watch: r.seconds("ONSEN_POLICY_WATCH", 600),

@@ -146,6 +146,7 @@ pub(crate) async fn start(
         limits,
         life.in_force().settings(),
     );
+    config.node.labels = watcher.labels();
     config.last_decision = opened.last_decision;
     let (node, effects) = Node::start(
         config,

@@ -29,6 +29,8 @@ const HEAD: &str = "\
 # What a policy sees and may do
 
 *Made from `wit/policy.wit` by `cargo xtask contract`; do not edit.*
+
+Which labels of its node a policy sees, the operator says by `ONSEN_POLICY_LABELS` ([settings](../settings.md)).
 ";
 
 /// Writes the page.

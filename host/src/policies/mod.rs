@@ -18,6 +18,7 @@
 mod fetch;
 mod guard;
 mod keep;
+mod labels;
 mod life;
 mod shadow;
 mod trial;
@@ -38,13 +39,14 @@ use onsen_policy_runner::reference::Reference;
 use crate::settings::parse_flag;
 
 pub(crate) use guard::AddOutcome;
+pub(crate) use labels::{Labels, Shown};
 #[cfg(test)]
 pub(crate) use life::Named;
 pub(crate) use life::{Life, LifeEvent, PolicyStatus};
 pub(crate) use shadow::{Compared, Figures};
 pub(crate) use trial::compile_into;
 pub(crate) use watch::{Seen, Watcher, see};
-pub(crate) use wish::{Cluster, ConfigMap, Heard, Labels, Sources};
+pub(crate) use wish::{Cluster, ConfigMap, Heard, Sources};
 
 /// The policy that decides when the chosen one does not.
 pub(crate) const DEFAULT: &str = "default-warm-eni";

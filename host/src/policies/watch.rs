@@ -1,7 +1,7 @@
 //! Follows what is asked for, and makes it ready beside the loop.
 //!
-//! In: rules, labels and files, looked at each second and whenever the cluster says something. Out:
-//! news for the loop.
+//! In: rules, labels and files, looked at each second. Out: news for the loop, of policies and of the
+//! labels that they see.
 //! Must hold: the same wish is tried once, be it good or bad, unless its bytes were out of reach; a
 //! node starts without waiting for a registry or an API server.
 
@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onsen_core::snapshot::Snapshot;
+use onsen_core::event::Event;
+use onsen_core::snapshot::{Setting, Snapshot};
 use onsen_core::time::Millis;
 use onsen_policy_runner::builtin;
 use onsen_policy_runner::reference::Reference;
@@ -47,6 +48,8 @@ pub(crate) fn see(seen: &mut Seen, snapshot: &Arc<Snapshot>) {
 /// Makes policies out of what the operator asks for.
 pub(crate) struct Watcher {
     sources: Sources,
+    /// The labels that the core knows.
+    labels: Vec<Setting>,
     fetcher: Fetcher,
     trial: Trial,
     keep: Keep,
@@ -61,6 +64,7 @@ impl Watcher {
     pub(crate) fn new(settings: &Settings, sources: Sources) -> Result<Self, String> {
         let trial = Trial::new(settings.cache_dir.clone())?;
         Ok(Self {
+            labels: Vec::new(),
             sources,
             fetcher: Fetcher::new(settings, trial.limits().component_bytes),
             trial,
@@ -88,6 +92,7 @@ impl Watcher {
         let (this, (kept, last_good, wish)) = beside(self, |this| {
             let kept = this.keep.load();
             let last_good = this.last_good(&kept);
+            this.labels = this.sources.shown().unwrap_or_default();
             (kept, last_good, this.sources.read())
         })
         .await?;
@@ -126,6 +131,11 @@ impl Watcher {
             fuel_limit: self.trial.limits().fuel,
         };
         Ok((self, Life::new(birth, now)))
+    }
+
+    /// The labels that policies see at the start.
+    pub(crate) fn labels(&self) -> Vec<Setting> {
+        self.labels.clone()
     }
 
     /// Out of the files it is kept in.
@@ -236,8 +246,17 @@ impl Watcher {
         let mut told = None;
         loop {
             ticks.tick().await;
-            let (this, wish) = beside(self, |this| this.sources.read()).await?;
+            let (this, (shown, wish)) =
+                beside(self, |this| (this.sources.shown(), this.sources.read())).await?;
             self = this;
+            // Before a policy that is chosen by the same change.
+            if let Some(labels) = shown.filter(|labels| *labels != self.labels) {
+                self.labels.clone_from(&labels);
+                let event = Event::LabelsChanged(labels);
+                if mailbox.send(Message::Happened(event)).is_err() {
+                    return Ok(());
+                }
+            }
             let Some(wish) = wish.transpose() else {
                 continue;
             };

@@ -12,11 +12,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use onsen_core::snapshot::Setting;
 use onsen_policy_runner::documents::Scalar;
 use onsen_policy_runner::reference::Reference;
 use onsen_policy_runner::rules::{Rule, Rules};
 use tokio::sync::watch;
 
+use super::labels::{Labels, Shown, parse_labels};
 use crate::settings::Settings;
 
 /// The key of the ConfigMap that holds the rules.
@@ -42,9 +44,6 @@ pub(crate) struct ConfigMap {
     /// `binaryData`.
     pub(crate) binaries: BTreeMap<String, Arc<[u8]>>,
 }
-
-/// Labels of this node; absent until the cluster has told them.
-pub(crate) type Labels = Option<BTreeMap<String, String>>;
 
 /// What the cluster tells this node.
 #[derive(Clone, Debug)]
@@ -106,6 +105,7 @@ pub(crate) struct Sources {
     settings: BTreeMap<String, String>,
     file: Option<PathBuf>,
     labels_file: Option<PathBuf>,
+    shown: Shown,
     pub(super) cluster: Option<Cluster>,
 }
 
@@ -117,6 +117,7 @@ impl Sources {
             settings: settings.policy_settings.clone(),
             file: settings.policy_file.clone(),
             labels_file: settings.node_labels_file.clone(),
+            shown: settings.policy_labels.clone(),
             cluster,
         }
     }
@@ -169,6 +170,13 @@ impl Sources {
                 shadow: None,
             })),
         }
+    }
+
+    /// The labels that policies see. Nothing while they are not known.
+    pub(super) fn shown(&self) -> Option<Vec<Setting>> {
+        // A file that cannot be read is complained of where the rules are.
+        let labels = self.labels().ok()??;
+        Some(self.shown.of(&labels))
     }
 
     fn labels(&self) -> Result<Labels, String> {
@@ -265,14 +273,6 @@ fn read_text(path: &Path) -> Result<String, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
     }
-}
-
-/// `key=value`, one a line or with commas between them.
-fn parse_labels(text: &str) -> BTreeMap<String, String> {
-    text.split(['\n', ','])
-        .filter_map(|pair| pair.trim().split_once('='))
-        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
-        .collect()
 }
 
 #[cfg(test)]

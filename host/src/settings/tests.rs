@@ -39,6 +39,7 @@ fn all_values_that_stop_the_daemon_are_named_at_once() {
         ("INTROSPECTION_BIND_ADDRESS", "unix:"),
         ("ONSEN_POLICY", "oci:nowhere"),
         ("ONSEN_ADD_WAIT", "-1"),
+        ("ONSEN_POLICY_LABELS", "team=a"),
         ("AWS_EC2_ENDPOINT", "localhost:80"),
         ("ENABLE_IPv6", "true"),
     ])
@@ -55,6 +56,7 @@ fn all_values_that_stop_the_daemon_are_named_at_once() {
             "NETWORK_POLICY_ENFORCING_MODE",
             "INTROSPECTION_BIND_ADDRESS",
             "ONSEN_POLICY",
+            "ONSEN_POLICY_LABELS",
             "AWS_EC2_ENDPOINT",
         ]
     );

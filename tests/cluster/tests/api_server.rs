@@ -106,13 +106,17 @@ private_test! {
         assert!(edited.elapsed() < PROMISE, "the edit took {:?}", edited.elapsed());
 
         let labelled = Instant::now();
-        cluster.api.kubectl(&["label", "node", NODE, "kind=dense", "--overwrite"])?;
+        let labels = ["kind=dense", "eks.amazonaws.com/nodegroup=batch"];
+        cluster.api.kubectl(&[&["label", "node", NODE, "--overwrite"][..], &labels].concat())?;
         cluster.lab.node().wait_status("the other rule", PATIENCE, |status| {
             status.policy.name == "prefix-frugal"
         })?;
         assert!(labelled.elapsed() < PROMISE, "the label took {:?}", labelled.elapsed());
         cluster.told("prefix-frugal", "1 (dense)")?;
         cluster.event("PolicySwapped", "builtin:prefix-frugal (sha256:")?;
+        // Of the two labels the policy sees the one that it may.
+        let shown = json!({"eks.amazonaws.com/nodegroup": "batch"});
+        cluster.lab.node().wait_snapshot("the node group", PATIENCE, |it| it["node"]["labels"] == shown)?;
         assert_eq!(cluster.lab.node().daemon_id(), started, "without a restart");
 
         // What is not a rule is refused with its line and field; the node goes on as it was.
@@ -239,16 +243,7 @@ private_test! {
         // Nine fit on the primary ENI, which is enough: a second one is not attached for more.
         tell(&cluster.api, 9)?;
         let known = |node: &Node, pods: u32| {
-            wait_until("a decision that knows it", PATIENCE, || {
-                let socket = node.status_socket();
-                let ledger = onsen_harness::http::request(&socket, "GET", "/onsen/v1/ledger", None)?;
-                let seen = ledger
-                    .lines()
-                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                    .filter_map(|record| record.pointer("/snapshot/node/max_pods")?.as_u64())
-                    .next_back();
-                Ok(if seen == Some(pods.into()) { Ok(()) } else { Err(seen) })
-            })
+            node.wait_snapshot("a decision that knows it", PATIENCE, |shown| shown["node"]["max_pods"] == pods)
         };
         known(cluster.lab.node(), 9)?;
         let pod = Pod::create("a")?;

@@ -348,6 +348,34 @@ impl Node {
         http::get(&self.status_socket(), "/onsen/v1/pods")
     }
 
+    /// What the policy was shown, out of the ledger, oldest first.
+    pub fn snapshots(&self) -> Result<Vec<Value>> {
+        let ledger = http::request(&self.status_socket(), "GET", "/onsen/v1/ledger", None)?;
+        let records = ledger
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(records
+            .filter_map(|mut record| Some(record.get_mut("snapshot")?.take()))
+            .collect())
+    }
+
+    /// Waits until `wanted` says yes of what the policy was shown last.
+    pub fn wait_snapshot(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<()> {
+        wait_until(what, within, || {
+            let shown = self.snapshots()?.pop();
+            Ok(if shown.as_ref().is_some_and(&wanted) {
+                Ok(())
+            } else {
+                Err(shown)
+            })
+        })
+    }
+
     /// Waits until `wanted` says yes of the status.
     pub fn wait_status(
         &mut self,

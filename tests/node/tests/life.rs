@@ -10,6 +10,7 @@ use onsen_harness::node::{Node, Status};
 use onsen_harness::traffic::Flow;
 use onsen_harness::wait::wait_until;
 use onsen_harness::{HarnessError, Lab, LabOptions, Result, private_test};
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What is said of a guest that computes too long.
@@ -216,6 +217,35 @@ private_test! {
         let why = status.policy.last_error.unwrap_or_default();
         assert!(why.contains("line 3") && why.contains("field rules[0].polcy"), "{why}");
         assert_eq!(status.policy.name, "prefix-frugal");
+        Ok(())
+    }
+
+    fn a_policy_sees_the_labels_that_the_operator_names_and_their_changes_and_no_others() {
+        let mut options = LabOptions::default();
+        options.settings.insert("ONSEN_POLICY_LABELS".to_owned(), "kind,team.example.com/*".to_owned());
+        let mut lab = Lab::without_daemons(&options)?;
+        let node = lab.node();
+        node.set_labels("zone=a,kind=dense,team.example.com/name=blue")?;
+        node.start()?;
+        node.wait_ready()?;
+        let labels = |shown: &Value| shown.pointer("/node/labels").cloned();
+        let first = Some(json!({"kind": "dense", "team.example.com/name": "blue"}));
+        node.wait_snapshot("the labels", PATIENCE, |shown| labels(shown) == first)?;
+        assert_eq!(node.snapshots()?.first().and_then(labels), first, "from the first decision on");
+
+        // A change is a reason to ask the policy, unless it is of what no policy sees.
+        let changes = |node: &Node| -> Result<usize> {
+            let all = node.snapshots()?;
+            Ok(all.iter().filter(|shown| shown.get("trigger") == Some(&json!("change"))).count())
+        };
+        let before = changes(node)?;
+        node.set_labels("zone=b,kind=dense,team.example.com/name=blue")?;
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(changes(node)?, before);
+        node.set_labels("zone=b,kind=sparse")?;
+        let second = Some(json!({"kind": "sparse"}));
+        node.wait_snapshot("the change", PATIENCE, |shown| labels(shown) == second)?;
+        assert_eq!(changes(node)?, before + 1);
         Ok(())
     }
 
