@@ -5,7 +5,7 @@ mod cost;
 
 use std::path::Path;
 
-use onsen_policy_runner::{CONTRACT, Limits, Policy, SettingKind, SettingSpec};
+use onsen_policy_runner::{Limits, Policy, SettingKind, SettingSpec};
 use serde_json::{Value, json};
 
 use crate::cache;
@@ -65,7 +65,7 @@ fn for_people(policy: &Policy, bytes: usize, cost: &Cost) -> String {
                 .collect::<Vec<_>>()
                 .join(" "),
         ),
-        ("world", CONTRACT.to_owned()),
+        ("world", policy.contract().to_owned()),
         ("imports", "nothing but onsen:policy/log".to_owned()),
         ("digest", policy.digest().to_owned()),
         ("size", format!("{bytes} bytes; {}", shipping(bytes))),
@@ -139,7 +139,7 @@ fn document(policy: &Policy, bytes: usize, cost: &Cost) -> Value {
         "name": metadata.name,
         "version": metadata.version,
         "doc": metadata.doc,
-        "world": CONTRACT,
+        "world": policy.contract(),
         "digest": policy.digest(),
         "imports": ["onsen:policy/log"],
         "bytes": bytes,

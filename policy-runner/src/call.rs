@@ -35,6 +35,17 @@ impl std::fmt::Display for TooMuchMemory {
 
 impl std::error::Error for TooMuchMemory {}
 
+/// A component that cannot be started because its types are not those of its version; travels
+/// through the engine as the context of its error.
+#[derive(Debug)]
+pub(crate) struct Misfit;
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the component does not start")
+    }
+}
+
 impl Call {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -62,8 +73,8 @@ impl Call {
         self.log
     }
 
-    /// Names a failure of the engine.
-    pub(crate) fn verdict(&self, error: &wasmtime::Error) -> PolicyError {
+    /// Names a failure of the engine, for a policy that is asked by this interface.
+    pub(crate) fn verdict(&self, error: &wasmtime::Error, contract: &str) -> PolicyError {
         if let Some(refused) = error.downcast_ref::<TooMuchMemory>() {
             return PolicyError::OutOfMemory {
                 wanted: refused.wanted,
@@ -76,6 +87,10 @@ impl Call {
             },
             Some(Trap::Interrupt) => PolicyError::Deadline(self.limits.deadline),
             Some(trap) => PolicyError::Trap(self.with_last_words(&trap.to_string())),
+            None if error.is::<Misfit>() => PolicyError::WrongWorld {
+                wanted: contract.to_owned(),
+                found: format!("its types differ: {:#}", error.root_cause()),
+            },
             None => PolicyError::BadOutput(format!("{:#}", error.root_cause())),
         }
     }

@@ -10,13 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use wasmtime::Config;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, Linker};
 
-use crate::bindings::onsen::policy::log;
 use crate::cache::Cache;
 use crate::call::Call;
 use crate::error::PolicyError;
 use crate::policy::Policy;
+use crate::versions::{SPOKEN, Version};
 
 /// The epoch moves this often within one deadline.
 const TICKS_PER_DEADLINE: u32 = 8;
@@ -82,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) linker: Linker<Call>,
     pub(crate) limits: Limits,
     pub(crate) cache: Option<Cache>,
+    pub(crate) versions: &'static [Version],
     /// The ticker ends when this is dropped.
     _ticker: Sender<()>,
 }
@@ -90,10 +91,21 @@ impl Engine {
     /// An engine. `cache` is a directory that only this process's user can write; it is made when
     /// it does not exist. Compiled policies are native code: never share it.
     pub fn new(limits: Limits, cache: Option<PathBuf>) -> Result<Self, PolicyError> {
+        Self::speaking(SPOKEN, limits, cache)
+    }
+
+    /// An engine for policies of these versions of the contract.
+    pub(crate) fn speaking(
+        versions: &'static [Version],
+        limits: Limits,
+        cache: Option<PathBuf>,
+    ) -> Result<Self, PolicyError> {
         let failed = |error: wasmtime::Error| PolicyError::Engine(format!("{error:#}"));
         let wasm = wasmtime::Engine::new(&config(&limits)).map_err(failed)?;
         let mut linker = Linker::new(&wasm);
-        log::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call).map_err(failed)?;
+        for version in versions {
+            (version.link)(&mut linker).map_err(failed)?;
+        }
         let cache = cache.map(|path| Cache::open(path, &wasm)).transpose()?;
         let ticker = start_ticker(wasm.clone(), limits.deadline / TICKS_PER_DEADLINE)?;
         let shared = Shared {
@@ -101,6 +113,7 @@ impl Engine {
             linker,
             limits,
             cache,
+            versions,
             _ticker: ticker,
         };
         Ok(Self {

@@ -25,20 +25,20 @@ pub enum PolicyError {
     #[error("the component does not fit: this host calls {wanted}; {found}")]
     WrongWorld {
         /// The interface of the contract.
-        wanted: &'static str,
+        wanted: String,
         /// What it exports, or where the types differ.
         found: String,
     },
     /// It speaks another version of the contract.
     #[error(
         "the policy was made for version {made_for} of the contract; this host speaks {spoken}: take \
-         an Onsen that speaks {made_for}, or build the policy against {spoken}"
+         an Onsen that speaks {made_for}, or build the policy against a version that this host speaks"
     )]
     WrongVersion {
         /// The version that the component exports.
         made_for: String,
-        /// The version of this host.
-        spoken: &'static str,
+        /// The versions of this host, the newest first.
+        spoken: String,
     },
     /// It wants to call something that policies must not call.
     #[error("the component imports {0}; a policy may import only onsen:policy/log")]

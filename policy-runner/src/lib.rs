@@ -35,6 +35,7 @@ mod policy;
 pub mod recording;
 pub mod reference;
 pub mod rules;
+mod versions;
 
 pub use engine::{Engine, Limits};
 pub use error::PolicyError;
@@ -42,5 +43,5 @@ pub use policy::{
     Decided, LogLevel, LogLine, Metadata, Policy, Problem, SettingKind, SettingSpec, digest,
 };
 
-/// The contract that this host speaks.
+/// The contract that this host speaks, in its newest version.
 pub const CONTRACT: &str = "onsen:policy/policy@0.1.0";

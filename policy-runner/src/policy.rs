@@ -13,18 +13,15 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use crate::CONTRACT;
-use crate::bindings::{IpamPolicy, IpamPolicyPre};
 use crate::call::Call;
-use crate::convert;
 use crate::engine::{Shared, TICKS_PER_CALL};
 use crate::error::PolicyError;
+use crate::versions::{Guest, Version};
 
 /// The interface that policies export, without its version.
 const INTERFACE: &str = "onsen:policy/policy@";
-/// The interface that policies may call, in any compatible version.
-const LOG: &str = "onsen:policy/log@0.1.";
 /// Holds only types, which need no host.
-const TYPES: &str = "onsen:policy/types@0.1.";
+const TYPES: &str = "onsen:policy/types@";
 
 /// What a policy says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,8 +109,9 @@ pub struct Decided {
 /// A policy that can be asked, from several threads at once.
 pub struct Policy {
     digest: String,
+    contract: String,
     metadata: Metadata,
-    pre: IpamPolicyPre<Call>,
+    guest: Box<dyn Guest>,
     shared: Arc<Shared>,
 }
 
@@ -129,36 +127,40 @@ impl Policy {
         check_kind(wasm)?;
         let digest = digest(wasm);
         let component = shared.compile(&digest, wasm)?;
-        check_world(&component, &shared.wasm)?;
-        let misfit = |error: wasmtime::Error| PolicyError::WrongWorld {
-            wanted: CONTRACT,
-            found: format!("its types differ: {error:#}"),
-        };
-        let pre = shared
+        let version = find_version(&component, shared)?;
+        let contract = version.interface();
+        let guest = shared
             .linker
             .instantiate_pre(&component)
-            .and_then(IpamPolicyPre::new)
-            .map_err(misfit)?;
+            .and_then(version.open)
+            .map_err(|error| PolicyError::WrongWorld {
+                wanted: contract.clone(),
+                found: format!("its types differ: {error:#}"),
+            })?;
         let mut policy = Self {
             digest,
+            contract,
             metadata: Metadata {
                 name: String::new(),
                 version: String::new(),
                 doc: String::new(),
                 settings: Vec::new(),
             },
-            pre,
+            guest,
             shared: Arc::clone(shared),
         };
-        let (told, _) =
-            policy.call(|guest, store| guest.onsen_policy_policy().call_describe(store))?;
-        policy.metadata = told.into();
+        (policy.metadata, _) = policy.call(|guest, store| guest.describe(store))?;
         Ok(policy)
     }
 
     /// The component's digest, `sha256:` and 64 hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The interface in which it is asked, with its version.
+    pub fn contract(&self) -> &str {
+        &self.contract
     }
 
     /// What it says of itself.
@@ -168,32 +170,25 @@ impl Policy {
 
     /// What is wrong with these settings; an empty list when nothing is.
     pub fn configure(&self, settings: &[Setting]) -> Result<Vec<Problem>, PolicyError> {
-        let settings: Vec<_> = settings.iter().map(convert::setting).collect();
-        let (answer, _) =
-            self.call(|guest, store| guest.onsen_policy_policy().call_configure(store, &settings))?;
-        Ok(match answer {
-            Ok(()) => Vec::new(),
-            Err(problems) => problems.into_iter().map(Problem::from).collect(),
-        })
+        let (problems, _) = self.call(|guest, store| guest.configure(store, settings))?;
+        Ok(problems)
     }
 
     /// Asks for a decision.
     pub fn decide(&self, snapshot: &Snapshot) -> Result<Decided, PolicyError> {
-        let snapshot = convert::snapshot(snapshot);
-        let (answer, store) =
-            self.call(|guest, store| guest.onsen_policy_policy().call_decide(store, &snapshot))?;
+        let (answer, store) = self.call(|guest, store| guest.decide(store, snapshot))?;
         let left = store.get_fuel().unwrap_or(0);
-        let decision = answer.map_err(PolicyError::Refused)?;
+        let proposal = answer.map_err(PolicyError::Refused)?;
         let limits = &self.shared.limits;
-        if decision.memo.len() > limits.memo_bytes {
+        if proposal.memo.len() > limits.memo_bytes {
             return Err(PolicyError::BadOutput(format!(
                 "its memo has {} bytes; {} are allowed",
-                decision.memo.len(),
+                proposal.memo.len(),
                 limits.memo_bytes
             )));
         }
         Ok(Decided {
-            proposal: convert::proposal(decision),
+            proposal,
             fuel: limits.fuel.saturating_sub(left),
             memory_bytes: store.data().memory_bytes(),
             log: store.into_data().into_log(),
@@ -203,7 +198,7 @@ impl Policy {
     /// Runs one exported function in a new instance.
     fn call<T>(
         &self,
-        ask: impl FnOnce(&IpamPolicy, &mut Store<Call>) -> wasmtime::Result<T>,
+        ask: impl FnOnce(&dyn Guest, &mut Store<Call>) -> wasmtime::Result<T>,
     ) -> Result<(T, Store<Call>), PolicyError> {
         let limits = self.shared.limits;
         let mut store = Store::new(&self.shared.wasm, Call::new(limits));
@@ -212,11 +207,10 @@ impl Policy {
         store.set_epoch_deadline(TICKS_PER_CALL);
         let answer = store
             .set_fuel(limits.fuel)
-            .and_then(|()| self.pre.instantiate(&mut store))
-            .and_then(|guest| ask(&guest, &mut store));
+            .and_then(|()| ask(&*self.guest, &mut store));
         match answer {
             Ok(answer) => Ok((answer, store)),
-            Err(error) => Err(store.data().verdict(&error)),
+            Err(error) => Err(store.data().verdict(&error, &self.contract)),
         }
     }
 }
@@ -253,35 +247,33 @@ fn check_kind(wasm: &[u8]) -> Result<(), PolicyError> {
     Err(PolicyError::NotAComponent { found })
 }
 
-/// Looks at names only; the types are compared when the component is linked.
-fn check_world(component: &Component, engine: &wasmtime::Engine) -> Result<(), PolicyError> {
+/// The version in which a component is asked. Looks at names only; the types are compared when the
+/// component is linked and started.
+fn find_version(component: &Component, shared: &Shared) -> Result<&'static Version, PolicyError> {
     let kind = component.component_type();
-    let exports: Vec<_> = kind
-        .exports(engine)
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    let offers = component.get_export_index(None, CONTRACT).is_some();
+    let exports: Vec<_> = kind.exports(&shared.wasm).map(|(name, _)| name).collect();
+    let offers = |version: &&Version| exports.contains(&version.interface().as_str());
+    let version = shared.versions.iter().find(offers);
     // Before the imports: those of another version have other names too.
     let other = exports.iter().find_map(|name| name.strip_prefix(INTERFACE));
-    if let Some(version) = other.filter(|_| !offers) {
+    if let (None, Some(made_for)) = (version, other) {
+        let spoken: Vec<_> = shared.versions.iter().map(|it| it.number).collect();
         return Err(PolicyError::WrongVersion {
-            made_for: version.to_owned(),
-            spoken: CONTRACT.trim_start_matches(INTERFACE),
+            made_for: made_for.to_owned(),
+            spoken: spoken.join(" and "),
         });
     }
-    for (name, item) in kind.imports(engine) {
+    for (name, item) in kind.imports(&shared.wasm) {
         let only_types = matches!(&item.ty, ComponentItem::ComponentInstance(instance)
-            if instance.exports(engine).all(|(_, item)| matches!(item.ty,
+            if instance.exports(&shared.wasm).all(|(_, item)| matches!(item.ty,
                 ComponentItem::Type(_) | ComponentItem::Resource(_))));
-        if !(name.starts_with(LOG) || name.starts_with(TYPES) && only_types) {
+        let is_log = shared.versions.iter().any(|it| it.log() == name);
+        if !(is_log || name.starts_with(TYPES) && only_types) {
             return Err(PolicyError::UnknownImport(name.to_owned()));
         }
     }
-    if offers {
-        return Ok(());
-    }
-    Err(PolicyError::WrongWorld {
-        wanted: CONTRACT,
+    version.ok_or_else(|| PolicyError::WrongWorld {
+        wanted: CONTRACT.to_owned(),
         found: if exports.is_empty() {
             "it exports nothing".to_owned()
         } else {

@@ -1,5 +1,7 @@
-//! Versions of the contract: a policy made for the frozen copy of a version runs on this host; one
-//! made for a version that this host does not speak is refused with a sentence that names both.
+//! Versions of the contract, tried with guests that need no compiler: a policy made for the frozen
+//! copy of a version runs; one made for a version that this host does not speak is refused with a
+//! sentence that names both; one whose types are not those of its version is told so. How a host of
+//! two versions does it is in `src/versions/tests.rs`.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::allow_attributes, reason = "expectations differ by target")]
 
@@ -11,12 +13,12 @@ use wit_parser::Resolve;
 /// The contract as it was when policies were made for it.
 const FROZEN: &str = include_str!("contracts/0.1.0.wit");
 
-/// A version with one more fact in it.
-fn next() -> String {
+/// The contract with one more fact in it, under this version.
+fn changed(version: &str) -> String {
     let field = "terminating: bool,\n";
     assert_eq!(FROZEN.matches(field).count(), 1);
     FROZEN
-        .replace("package onsen:policy@0.1.0;", "package onsen:policy@0.2.0;")
+        .replace("onsen:policy@0.1.0", &format!("onsen:policy@{version}"))
         .replace(field, "terminating: bool,\n    spot: bool,\n")
 }
 
@@ -58,16 +60,35 @@ fn a_policy_made_for_a_frozen_version_runs() {
 }
 
 #[test]
-fn a_policy_made_for_a_later_version_is_refused_with_both_versions() {
+fn a_policy_made_for_another_version_is_refused_with_both_versions() {
     let engine = Engine::new(Limits::default(), None).unwrap();
-    let refused = engine.load(&guest(&next(), "0.2.0")).unwrap_err();
+    // Engines take 0.1.1 for compatible with 0.1.0. This host does not: it may have more fields.
+    for version in ["0.1.1", "0.2.0", "1.0.0"] {
+        let refused = engine.load(&guest(&changed(version), version)).unwrap_err();
+        assert!(
+            matches!(refused, PolicyError::WrongVersion { .. }),
+            "{refused}"
+        );
+        let words = refused.to_string();
+        assert!(
+            words.contains(&format!("made for version {version} of the contract"))
+                && words.contains("this host speaks 0.1.0"),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_whose_types_are_not_those_of_its_version_is_told_so() {
+    let engine = Engine::new(Limits::default(), None).unwrap();
+    let refused = engine.load(&guest(&changed("0.1.0"), "0.1.0")).unwrap_err();
     assert!(
-        matches!(refused, PolicyError::WrongVersion { .. }),
+        matches!(refused, PolicyError::WrongWorld { .. }),
         "{refused}"
     );
     let words = refused.to_string();
     assert!(
-        words.contains("made for version 0.2.0") && words.contains("this host speaks 0.1.0"),
+        words.contains("this host calls onsen:policy/policy@0.1.0; its types differ"),
         "{words}"
     );
 }

@@ -12,7 +12,7 @@ use onsen_core::effect::DecisionRecord;
 use onsen_core::proposal::Proposal;
 use onsen_core::snapshot::Snapshot;
 use onsen_core::time::Millis;
-use onsen_policy_runner::{CONTRACT, Policy};
+use onsen_policy_runner::Policy;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
@@ -49,7 +49,7 @@ pub(crate) struct PolicyStatus {
     /// How long compiling and loading it took; 0 when it was loaded already.
     pub(crate) load_ms: u64,
     /// The interface it speaks.
-    pub(crate) contract: &'static str,
+    pub(crate) contract: String,
     /// The rule that chose it; absent when the environment did.
     pub(crate) rule: Option<String>,
     /// Since when.
@@ -444,7 +444,7 @@ impl Life {
             digest: named.digest,
             component_bytes: self.in_force.wasm.len() as u64,
             load_ms: millis(self.in_force.load),
-            contract: CONTRACT,
+            contract: self.in_force.policy.contract().to_owned(),
             rule: self.rule.clone(),
             since: self.since,
             on_probation: self.on_probation,
