@@ -1,5 +1,5 @@
-//! Proof that the deciding crates are pure: they compile for the guests' target, which has no
-//! operating system, so no clock, file, thread or socket can hide in them.
+//! Proof that the deciding crates and the SDK of policies are pure: they compile for the guests'
+//! target, which has no operating system, so no clock, file, thread or socket can hide in them.
 //!
 //! Where that target comes with a `std` of its own the proof leans on `#![no_std]`, which is looked
 //! for in the sources.
@@ -9,11 +9,15 @@ use crate::policies::find_toolchain;
 use crate::run::{cargo, root, run, target_folder};
 
 /// Folders and packages.
-const PURE: [(&str, &str); 2] = [("core", "onsen-core"), ("wiring", "onsen-wiring")];
+const PURE: [(&str, &str); 3] = [
+    ("core", "onsen-core"),
+    ("wiring", "onsen-wiring"),
+    ("policies/sdk", "onsen-policy-sdk"),
+];
 
 /// Compiles them.
 pub(crate) fn check() -> Result<(), Failure> {
-    let mut command = cargo(&["check", "--locked"]);
+    let mut command = cargo(&["check", "--locked", "--profile", "policy"]);
     for (folder, package) in PURE {
         let path = root().join(folder).join("src/lib.rs");
         let text = std::fs::read_to_string(&path)
@@ -26,10 +30,10 @@ pub(crate) fn check() -> Result<(), Failure> {
         }
         command.args(["--package", package]);
     }
-    // A folder of its own: another compiler must not throw away what the workspace's has built.
+    // The folder of the guests, whose compiler and bindings this shares.
     command
         .arg("--target-dir")
-        .arg(target_folder()?.join("purity"));
+        .arg(target_folder()?.join("policies"));
     find_toolchain()?.apply(&mut command, root());
     run(&mut command)
 }

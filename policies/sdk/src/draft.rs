@@ -13,6 +13,21 @@ use crate::{Action, AttachEni, Decision, EniView, Placement, Request, Unit};
 const MAX_ACTIONS: usize = 64;
 
 /// A decision in the making.
+///
+/// ```
+/// use onsen_policy_sdk::{Draft, Placement, SECOND, Unit, View, testing::Pool};
+///
+/// let snapshot = Pool::new(3, 9, Unit::Address).snapshot();
+/// let view = View::new(&snapshot);
+/// let mut draft = Draft::default();
+/// if let Some(eni) = view.enis().find(|eni| eni.can_grow()) {
+///     draft.grow(eni, Unit::Address, 2, "two for the next pods".into());
+///     assert!(draft.touches(eni));
+/// }
+/// draft.wake_after(30 * SECOND);
+/// let decision = draft.finish(Placement::Pack, "2 free are wanted, 0 are there.".into());
+/// assert_eq!((decision.actions.len(), decision.wake_after), (1, Some(30_000)));
+/// ```
 #[derive(Debug, Default)]
 pub struct Draft {
     actions: Vec<Action>,

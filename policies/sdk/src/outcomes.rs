@@ -25,6 +25,24 @@ pub fn is_growth(outcome: &Outcome) -> bool {
 
 /// When a new try makes sense after failures that `counts`: 5 s after the first, twice as long
 /// after each further one, at most 120 s. A growth call that succeeded clears them; 0 when none.
+///
+/// ```
+/// use onsen_policy_sdk::outcomes::{is_shortage, retry_at};
+/// use onsen_policy_sdk::{Operation, Outcome, Unit};
+///
+/// let refused = |at| Outcome {
+///     at,
+///     operation: Operation::Grow,
+///     eni: None,
+///     subnet: None,
+///     unit: Unit::Prefix,
+///     asked: 1,
+///     done: 0,
+///     code: "InsufficientCidrBlocks".into(),
+/// };
+/// let outcomes = [refused(20_000), refused(30_000)];
+/// assert_eq!(retry_at(&outcomes, |it| is_shortage(&it.code)), 40_000);
+/// ```
 pub fn retry_at(outcomes: &[Outcome], counts: impl Fn(&Outcome) -> bool) -> u64 {
     let mut failures = 0u32;
     let mut newest = 0u64;

@@ -12,6 +12,20 @@ use alloc::vec::Vec;
 use crate::{Problem, Setting, SettingKind, SettingSpec};
 
 /// A whole number. A value that is no number or lies outside the range reads as the default.
+///
+/// ```
+/// use onsen_policy_sdk::settings::{Integer, problems};
+/// use onsen_policy_sdk::{Unit, testing::Pool};
+///
+/// const KEEP: Integer = Integer { key: "KEEP", default: 4, min: 0, max: 64, doc: "Kept free." };
+///
+/// let given = Pool::new(3, 9, Unit::Address).with("KEEP", 12).settings;
+/// assert_eq!(KEEP.read(&given), 12);
+/// let given = Pool::new(3, 9, Unit::Address).with("KEEP", "many").settings;
+/// assert_eq!(KEEP.read(&given), 4);
+/// let told = &problems(&[KEEP.spec()], &given)[0].message;
+/// assert_eq!(told, "\"many\" is not a whole number from 0 to 64; 4 is used");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Integer {
     /// Name, `WARM_IP_TARGET`.

@@ -22,6 +22,23 @@ const COOLDOWN: u64 = 30 * SECOND;
 const MIN_AGE: u64 = 60 * SECOND;
 
 /// A node with a pool; its fields may be set freely between two rounds.
+///
+/// ```
+/// use onsen_policy_sdk::{Draft, Placement, Unit, View, testing::Pool};
+///
+/// let mut node = Pool::new(2, 3, Unit::Address).with("KEEP_FREE", 4);
+/// node.add_pod();
+/// assert_eq!(node.snapshot().demand.waiting.len(), 1);
+///
+/// // An answer is carried out; one that breaks a law of the node fails the test.
+/// node.round(|view| {
+///     let mut draft = Draft::default();
+///     let primary = view.enis().next().ok_or("no ENI")?;
+///     draft.grow(primary, Unit::Address, 3, "all it can hold".into());
+///     Ok(draft.finish(Placement::Pack, "full".into()))
+/// });
+/// assert_eq!((node.waiting, node.assigned(), node.free()), (0, 1, 2));
+/// ```
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,

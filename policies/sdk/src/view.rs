@@ -3,11 +3,29 @@
 //! In: a snapshot. Out: cheap copies that borrow from it.
 //! Must hold: lists that do not fit together give fewer blocks, never a panic.
 
+use alloc::format;
+use alloc::string::String;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use core::ops::{AddAssign, Range};
 
 use crate::{Eni, EniState, Role, Setting, Snapshot, Unit};
 
 /// A snapshot with a memory for its shape.
+///
+/// ```
+/// use onsen_policy_sdk::{Unit, View, testing::Pool};
+///
+/// let mut node = Pool::new(3, 9, Unit::Address);
+/// node.fill(0, Unit::Address, 4);
+/// node.add_pod();
+/// let snapshot = node.snapshot();
+/// let view = View::new(&snapshot);
+///
+/// let primary = view.enis().next().unwrap();
+/// let totals = primary.totals(Unit::Address);
+/// assert_eq!((totals.assigned, totals.free, primary.eni.free_slots), (1, 3, 5));
+/// assert_eq!(primary.blocks().filter(|block| block.releasable).count(), 3);
+/// ```
 #[derive(Debug)]
 pub struct View<'a> {
     /// What the host sent.
@@ -44,6 +62,32 @@ impl<'a> View<'a> {
     /// Pods that wait for an address.
     pub fn waiting(&self) -> u32 {
         self.snapshot.demand.waiting.len() as u32
+    }
+
+    /// A block as people write it, for reasons and logs.
+    ///
+    /// ```
+    /// use onsen_policy_sdk::{Unit, View, testing::Pool};
+    ///
+    /// let mut node = Pool::new(3, 9, Unit::Prefix);
+    /// node.fill(0, Unit::Prefix, 2);
+    /// let snapshot = node.snapshot();
+    /// let view = View::new(&snapshot);
+    /// let texts: Vec<_> = view.enis().flat_map(|eni| eni.blocks()).map(|it| view.cidr(it)).collect();
+    /// assert_eq!(texts, ["10.0.0.0/28", "10.0.0.16/28"]);
+    /// ```
+    pub fn cidr(&self, block: Block) -> String {
+        let lists = &self.snapshot.blocks;
+        let place = block.index as usize;
+        let low = lists.base.get(place).copied().unwrap_or(0);
+        let length = lists.length.get(place).copied().unwrap_or(0);
+        match lists.base_high.get(place) {
+            Some(high) => {
+                let address = Ipv6Addr::from((u128::from(*high) << 64) | u128::from(low));
+                format!("{address}/{length}")
+            }
+            None => format!("{}/{length}", Ipv4Addr::from(low as u32)),
+        }
     }
 
     /// Addresses that one block of this unit holds.
@@ -209,5 +253,24 @@ impl AddAssign for Totals {
         self.assigned = self.assigned.saturating_add(other.assigned);
         self.cooling = self.cooling.saturating_add(other.cooling);
         self.free = self.free.saturating_add(other.free);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Pool;
+
+    #[test]
+    fn blocks_of_ipv6_are_written_as_such() {
+        let mut node = Pool::new(3, 9, Unit::Prefix);
+        node.fill(0, Unit::Prefix, 1);
+        let mut snapshot = node.snapshot();
+        snapshot.blocks.base_high = [0x2001_0db8_0000_0001].into();
+        snapshot.blocks.base[0] = 0x0000_abcd_0000_0000;
+        snapshot.blocks.length[0] = 80;
+        let view = View::new(&snapshot);
+        let block = view.enis().next().unwrap().blocks().next().unwrap();
+        assert_eq!(view.cidr(block), "2001:db8:0:1:0:abcd::/80");
     }
 }
