@@ -20,7 +20,7 @@ mod error;
 mod languages;
 pub mod rust;
 mod templates;
-mod tools;
+pub mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};

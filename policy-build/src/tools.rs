@@ -1,4 +1,4 @@
-//! Finding and running the tools of the languages.
+//! Finding and running programs, where people can see what these say.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::BuildError;
 
 /// Where a program lies on the path.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))
@@ -22,7 +22,7 @@ pub(crate) fn need(program: &str, how: &str) -> Result<PathBuf, BuildError> {
 }
 
 /// Runs a command to its end; all it says goes to standard error.
-pub(crate) fn run(command: &mut Command) -> Result<(), BuildError> {
+pub fn run(command: &mut Command) -> Result<(), BuildError> {
     let line = line(command);
     let status = command
         .stdin(Stdio::null())
@@ -42,7 +42,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), BuildError> {
 }
 
 /// Runs a command to its end and gives its standard output, without the white space around it.
-pub(crate) fn output(command: &mut Command) -> Result<String, BuildError> {
+pub fn output(command: &mut Command) -> Result<String, BuildError> {
     let line = line(command);
     match command.stderr(Stdio::inherit()).output() {
         Ok(output) if output.status.success() => {
@@ -59,7 +59,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String, BuildError> {
     }
 }
 
-fn line(command: &Command) -> String {
+/// A command as one would type it, without quotes.
+pub fn line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|part| part.to_string_lossy().into_owned())

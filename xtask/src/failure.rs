@@ -1,28 +1,10 @@
 //! Why a task failed, in words that say what to do.
 
 use std::io;
-use std::process::ExitStatus;
 
 /// A task's failure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// A command could not be started.
-    #[error("cannot run `{command}`")]
-    Start {
-        /// The command line.
-        command: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A command ended with an error; it has said why.
-    #[error("`{command}` ended with {status}")]
-    Command {
-        /// The command line.
-        command: String,
-        /// How it ended.
-        status: ExitStatus,
-    },
     /// A file could not be read or written.
     #[error("cannot {what}")]
     Io {
@@ -48,9 +30,9 @@ pub(crate) enum Failure {
         /// Which ones.
         names: String,
     },
-    /// A policy could not be built.
+    /// A command failed, or a policy could not be built.
     #[error(transparent)]
-    Policy(#[from] onsen_policy_build::BuildError),
+    Build(#[from] onsen_policy_build::BuildError),
     /// A lab could not be run.
     #[error(transparent)]
     Lab(#[from] onsen_harness::HarnessError),

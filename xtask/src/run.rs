@@ -1,9 +1,10 @@
 //! Running commands where people can see them, and finding the folders of the workspace.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
+use onsen_policy_build::tools;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -38,41 +39,8 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 
 /// Runs a command to its end; its output goes to our stderr.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
-    let line = line(command);
-    say(&format!("+ {line}"));
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Command {
-            command: line,
-            status,
-        }),
-        Err(source) => Err(Failure::Start {
-            command: line,
-            source,
-        }),
-    }
-}
-
-/// Runs a command to its end and gives its standard output.
-pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
-    let line = line(command);
-    match command.stderr(Stdio::inherit()).output() {
-        Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        }
-        Ok(output) => Err(Failure::Command {
-            command: line,
-            status: output.status,
-        }),
-        Err(source) => Err(Failure::Start {
-            command: line,
-            source,
-        }),
-    }
+    say(&format!("+ {}", tools::line(command)));
+    Ok(tools::run(command)?)
 }
 
 /// What `cargo metadata` says of the workspace; with its dependencies when `all`.
@@ -84,7 +52,7 @@ pub(crate) fn metadata(all: bool) -> Result<Value, Failure> {
     } else {
         command.arg("--no-deps");
     }
-    let text = output(&mut command)?;
+    let text = tools::output(&mut command)?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::Unreadable(format!("cargo metadata is not JSON: {error}")))
 }
@@ -97,12 +65,4 @@ pub(crate) fn target_folder() -> Result<PathBuf, Failure> {
         .and_then(Value::as_str)
         .map(PathBuf::from)
         .ok_or_else(|| Failure::Unreadable("cargo metadata names no target_directory".to_owned()))
-}
-
-fn line(command: &Command) -> String {
-    std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|part| part.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
 }

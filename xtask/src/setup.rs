@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use onsen_policy_build::tools::find;
+
 use crate::failure::Failure;
 use crate::run::{run, say};
 
@@ -60,9 +62,7 @@ fn missing() -> Vec<&'static str> {
 
 /// True when a program is on the path, or where Debian keeps those of root.
 pub(crate) fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    found
+    find(program).is_some()
         || ["/usr/local/sbin", "/usr/sbin", "/sbin"]
             .iter()
             .any(|folder| Path::new(folder).join(program).is_file())

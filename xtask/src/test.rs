@@ -62,18 +62,15 @@ pub(crate) fn run_all() -> Result<Tally, Failure> {
     ]);
     let line = "cargo test --workspace";
     say(&format!("+ {line}"));
-    let start = |source| Failure::Start {
-        command: line.to_owned(),
-        source,
-    };
+    let start = || Failure::io(format!("run `{line}`"));
     // One pipe for both streams keeps their order: cargo names the test program on stderr.
-    let (reader, writer) = std::io::pipe().map_err(start)?;
-    let writer_too = writer.try_clone().map_err(start)?;
+    let (reader, writer) = std::io::pipe().map_err(start())?;
+    let writer_too = writer.try_clone().map_err(start())?;
     command
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(writer_too);
-    let mut child = command.spawn().map_err(start)?;
+    let mut child = command.spawn().map_err(start())?;
     // The command holds the writing ends; the reader waits for their closing.
     drop(command);
     let mut counter = Counter::default();
@@ -83,7 +80,7 @@ pub(crate) fn run_all() -> Result<Tally, Failure> {
             say(&line);
         }
     }
-    let status = child.wait().map_err(start)?;
+    let status = child.wait().map_err(start())?;
     let mut tally = counter.tally;
     if !status.success() && tally.failed == 0 {
         // A crash or a program that does not compile has no failed test to its name.
