@@ -3,8 +3,10 @@
 
 mod cost;
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use onsen_policy_runner::reference::{Reference, ReferenceError};
 use onsen_policy_runner::{Limits, Policy, SettingKind, SettingSpec};
 use serde_json::{Value, json};
 
@@ -16,17 +18,15 @@ use cost::Cost;
 /// What a ConfigMap can hold at most, all keys together.
 const CONFIG_MAP_BYTES: usize = 1 << 20;
 
-/// What a node would find, or why it would refuse.
-pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
-    let refused = |source| CliError::Policy {
-        path: path.to_owned(),
+/// A component that a node would take, and its policy.
+pub(crate) fn accepted(path: &Path) -> Result<(Cow<'static, [u8]>, Policy), CliError> {
+    let reference = Reference::File(path.to_owned());
+    let engine = cache::engine()?;
+    let wasm = reference.bytes(engine.limits().component_bytes)?;
+    let refused = |source| ReferenceError::Refused {
+        reference: reference.clone(),
         source,
     };
-    let wasm = std::fs::read(path).map_err(|source| CliError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let engine = cache::engine()?;
     let policy = engine.load(&wasm).map_err(refused)?;
     let problems = policy.configure(&[]).map_err(refused)?;
     if let Some(problem) = problems.first() {
@@ -36,7 +36,16 @@ pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
             message: problem.message.clone(),
         });
     }
-    let cost = cost::measure(&policy).map_err(refused)?;
+    Ok((wasm, policy))
+}
+
+/// What a node would find, or why it would refuse.
+pub(crate) fn check(path: &Path, as_json: bool) -> Result<String, CliError> {
+    let (wasm, policy) = accepted(path)?;
+    let cost = cost::measure(&policy).map_err(|source| CliError::Undecided {
+        policy: path.display().to_string(),
+        source,
+    })?;
     if as_json {
         let document = document(&policy, wasm.len(), &cost);
         return Ok(format!("{document:#}\n"));
@@ -188,28 +197,5 @@ mod tests {
             assert_eq!(document["name"], *name);
             assert!(!document["settings"].as_array().unwrap().is_empty());
         }
-    }
-
-    #[test]
-    fn a_file_that_is_not_a_component_is_refused_with_its_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("notes.txt");
-        std::fs::write(&path, "hello").unwrap();
-        let text = check(&path, false).unwrap_err().chain();
-        assert!(
-            text.contains("notes.txt would be refused: not a Wasm component"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let text = check(Path::new("/nonexistent.wasm"), false)
-            .unwrap_err()
-            .chain();
-        assert!(
-            text.starts_with("cannot read /nonexistent.wasm: "),
-            "{text}"
-        );
     }
 }

@@ -74,12 +74,6 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
-    #[error("{} would be refused", path.display())]
-    Policy {
-        path: PathBuf,
-        #[source]
-        source: PolicyError,
-    },
     #[error("{} would be refused: its own default of {key} is wrong: {message}", path.display())]
     Defaults {
         path: PathBuf,

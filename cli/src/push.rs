@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use onsen_policy_runner::{Engine, Limits};
 use onsen_registry::{Credentials, Registry, Tagged};
 use serde_json::json;
 
+use crate::check::accepted;
 use crate::error::CliError;
 
 /// `onsen policy push`.
@@ -25,54 +25,28 @@ pub(crate) struct Arguments {
 
 /// Pushes what a node would take, and nothing else.
 pub(crate) fn push(arguments: &Arguments, as_json: bool) -> Result<String, CliError> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| CliError::Read {
-            path: path.clone(),
-            source,
-        })
-    };
-    let component = read(&arguments.file)?;
-    Engine::new(Limits::default(), None)
-        .map_err(CliError::Engine)?
-        .load(&component)
-        .map_err(|source| CliError::Policy {
-            path: arguments.file.clone(),
-            source,
-        })?;
+    let (component, _) = accepted(&arguments.file)?;
     let place = arguments.place.strip_prefix("oci:");
     let place: Tagged = place.unwrap_or(&arguments.place).parse()?;
     let credentials = match &arguments.registry_config {
-        Some(path) => Credentials::from_docker_config(&read(path)?)?,
+        Some(path) => {
+            let config = std::fs::read(path).map_err(|source| CliError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            Credentials::from_docker_config(&config)?
+        }
         None => Credentials::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
-    let pinned = runtime.block_on(Registry::new(credentials).push(&place, component))?;
+    let pinned =
+        runtime.block_on(Registry::new(credentials).push(&place, component.into_owned()))?;
     let reference = format!("oci:{pinned}");
     if as_json {
         return Ok(format!("{:#}\n", json!({"reference": reference})));
     }
     Ok(format!("{reference}\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_no_node_would_take_is_not_pushed() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("notes.wasm");
-        std::fs::write(&file, "hello").unwrap();
-        let arguments = Arguments {
-            file,
-            // Nobody is asked: the reserved port 1 answers to none.
-            place: "127.0.0.1:1/policies/notes:v1".to_owned(),
-            registry_config: None,
-        };
-        let text = push(&arguments, false).unwrap_err().chain();
-        assert!(text.contains("notes.wasm would be refused"), "{text}");
-    }
 }

@@ -122,15 +122,14 @@ pub(crate) fn go(folder: &Path, output: &Path) -> Result<(), BuildError> {
 }
 
 pub(crate) fn js(folder: &Path, output: &Path) -> Result<(), BuildError> {
-    let local = absolute(folder)?.join("node_modules/.bin/componentize-qjs");
-    let tool = if local.is_file() {
-        local
-    } else {
-        need(
-            "componentize-qjs",
-            "run `npm install` in the project's folder (needs Node 18 or newer)",
-        )?
-    };
+    let tool = packaged(
+        folder,
+        "node_modules/.bin",
+        "componentize-qjs",
+        "with Node 20 or newer, run `npm install` in the project's folder",
+    )?;
+    // Its interpreter.
+    need("node", "install Node 20 or newer (https://nodejs.org)")?;
     run(Command::new(tool)
         .current_dir(folder)
         .args([
@@ -152,15 +151,13 @@ pub(crate) fn js(folder: &Path, output: &Path) -> Result<(), BuildError> {
 }
 
 pub(crate) fn python(folder: &Path, output: &Path) -> Result<(), BuildError> {
-    let local = absolute(folder)?.join(".venv/bin/componentize-py");
-    let tool = if local.is_file() {
-        local
-    } else {
-        need(
-            "componentize-py",
-            "run `python3 -m venv .venv && .venv/bin/pip install -r requirements.txt` in the project's folder",
-        )?
-    };
+    let tool = packaged(
+        folder,
+        ".venv/bin",
+        "componentize-py",
+        "with Python 3.10 or newer, run `python3 -m venv .venv && .venv/bin/pip install -r requirements.txt` \
+         in the project's folder",
+    )?;
     run(Command::new(tool)
         .current_dir(folder)
         .args([
@@ -203,24 +200,38 @@ pub(crate) fn c(folder: &Path, output: &Path) -> Result<(), BuildError> {
 /// A clang that has the C library for Wasm: wasi-sdk's, or the newest of Debian's.
 fn find_clang() -> Result<PathBuf, BuildError> {
     if let Some(sdk) = std::env::var_os("WASI_SDK_PATH") {
-        return Ok(PathBuf::from(sdk).join("bin/clang"));
+        let clang = PathBuf::from(sdk).join("bin/clang");
+        return need(
+            &clang.to_string_lossy(),
+            "set WASI_SDK_PATH to the folder of a wasi-sdk",
+        );
     }
-    let library = ["/usr/include/wasm32-wasi", "/usr/share/wasi-sysroot"]
-        .iter()
-        .any(|folder| Path::new(folder).is_dir());
-    (15..=30)
+    let missing = |tool: &str| BuildError::MissingTool {
+        tool: tool.to_owned(),
+        how: "on Debian, `apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32`; \
+              elsewhere unpack wasi-sdk and set WASI_SDK_PATH"
+            .to_owned(),
+    };
+    let clang = (15..=30)
         .rev()
         .map(|version| format!("clang-{version}"))
         .chain(["clang".to_owned()])
         .find_map(|name| find(&name))
-        .filter(|_| library)
-        .ok_or_else(|| BuildError::MissingTool {
-            tool: "clang for wasm32-wasi".to_owned(),
-            how:
-                "on Debian, `apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32`; \
-                  elsewhere unpack wasi-sdk and set WASI_SDK_PATH"
-                    .to_owned(),
-        })
+        .ok_or_else(|| missing("clang"))?;
+    let library = ["/usr/include/wasm32-wasi", "/usr/share/wasi-sysroot"];
+    if library.iter().any(|folder| Path::new(folder).is_dir()) {
+        return Ok(clang);
+    }
+    Err(missing("wasi-libc, the C library for Wasm,"))
+}
+
+/// A tool that the project installs for itself, else one on the path.
+fn packaged(folder: &Path, place: &str, tool: &str, how: &str) -> Result<PathBuf, BuildError> {
+    let local = absolute(folder)?.join(place).join(tool);
+    if local.is_file() {
+        return Ok(local);
+    }
+    need(tool, how)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, BuildError> {

@@ -22,7 +22,10 @@ pub enum PolicyError {
         limit: usize,
     },
     /// It does not export what this host calls.
-    #[error("the component does not fit: this host calls {wanted}; {found}")]
+    #[error(
+        "the component does not fit: this host calls {wanted}; {found}: build it against the contract that \
+         `onsen policy new` puts into a project"
+    )]
     WrongWorld {
         /// The interface of the contract.
         wanted: String,
@@ -44,7 +47,10 @@ pub enum PolicyError {
     #[error("the component imports {0}; a policy may import only onsen:policy/log")]
     UnknownImport(String),
     /// It is damaged, or uses features of Wasm that are switched off.
-    #[error("the component does not compile: {0}")]
+    #[error(
+        "the component does not compile: {0}; the file is damaged or cut short, or uses features of Wasm \
+         that policies do not have: build it again"
+    )]
     Compile(String),
     /// The directory for compiled components cannot be used.
     #[error("cannot use {path:?} as the cache of compiled policies: {why}")]

@@ -238,10 +238,11 @@ pub fn digest(wasm: &[u8]) -> String {
 fn check_kind(wasm: &[u8]) -> Result<(), PolicyError> {
     let found = match wasm {
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
-        [0, b'a', b's', b'm', ..] => {
+        [0, b'a', b's', b'm', _, _, _, _, ..] => {
             "it is a core Wasm module; build it with `onsen policy build`, which makes a component of it"
         }
         [] => "the file is empty",
+        [0, b'a', b's', b'm', ..] => "the file ends within the first eight bytes",
         _ => "the file does not start as Wasm does",
     };
     Err(PolicyError::NotAComponent { found })

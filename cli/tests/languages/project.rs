@@ -37,7 +37,7 @@ impl Project {
         Some(project)
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.parent.path().join(self.name)
     }
 
@@ -93,7 +93,8 @@ pub(crate) fn onsen_without_tools(folder: &Path, arguments: &[&str]) -> Output {
     command
         .current_dir(folder)
         .args(arguments)
-        .env("PATH", "/nonexistent");
+        .env("PATH", "/nonexistent")
+        .env_remove("WASI_SDK_PATH");
     command.output().unwrap()
 }
 
