@@ -1,6 +1,6 @@
 //! Gets a component's bytes from where its reference points.
 //!
-//! In: an [`Ask`]. Out: the bytes, or why not, and whether later may help.
+//! In: an [`Ask`]. Out: a [`Component`], or why not, and whether later may help.
 //! Must hold: nothing larger than a component may be comes into memory, packed or not; where a public
 //! key is given, nothing unsigned comes out of a registry.
 
@@ -13,11 +13,20 @@ use onsen_policy_runner::reference::Reference;
 use onsen_registry::{Credentials, Pinned, PublicKey, Registry, RegistryError};
 use tokio::fs;
 
+use super::keep::LastGood;
 use super::wish::{Ask, Place};
 use crate::settings::Settings;
 use crate::text::chain;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// What was got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Component {
+    pub(super) wasm: Cow<'static, [u8]>,
+    /// Digest of the public key that its signature was checked with; absent when none was asked for.
+    pub(super) key: Option<String>,
+}
 
 /// Why there are no bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +57,10 @@ impl Fetcher {
     }
 
     /// The component.
-    pub(super) async fn get(&self, ask: &Ask) -> Result<Cow<'static, [u8]>, Trouble> {
+    pub(super) async fn get(&self, ask: &Ask) -> Result<Component, Trouble> {
         let reference = &ask.reference;
         let refused = |why: String| Trouble::Refused(format!("policy {reference}: {why}"));
+        let mut key = None;
         let bytes = match (&ask.place, reference) {
             (Place::Bytes(bytes), _) => Cow::Owned(bytes.to_vec()),
             (Place::File { path, .. }, _) => {
@@ -60,15 +70,35 @@ impl Fetcher {
                 read.map_err(|panicked| refused(panicked.to_string()))?
                     .map_err(|error| refused(chain(&error)))?
             }
-            (Place::Named, Reference::Oci(place)) => Cow::Owned(self.pull(place).await?),
+            (Place::Named, Reference::Oci(place)) => {
+                let (bytes, vouched) = self.pull(place).await?;
+                key = vouched;
+                Cow::Owned(bytes)
+            }
             (Place::Named, _) => reference
                 .bytes(self.limit)
                 .map_err(|error| refused(chain(&error)))?,
         };
-        self.unpacked(bytes).map_err(refused)
+        let wasm = self.unpacked(bytes).map_err(refused)?;
+        Ok(Component { wasm, key })
     }
 
-    async fn pull(&self, place: &str) -> Result<Vec<u8>, Trouble> {
+    /// Whether what was fetched earlier would come out today: by the key that is asked for. Blocks.
+    pub(super) fn trusts(&self, good: &LastGood) -> bool {
+        let Some(path) = self
+            .key
+            .as_ref()
+            .filter(|_| good.reference.starts_with("oci:"))
+        else {
+            return true;
+        };
+        // A key that cannot be read vouches for nothing; fetching says why.
+        let digest = std::fs::read(path).map(|pem| onsen_policy_runner::digest(&pem));
+        digest.is_ok_and(|digest| good.key == Some(digest))
+    }
+
+    /// The bytes, and the digest of the key that vouched for them.
+    async fn pull(&self, place: &str) -> Result<(Vec<u8>, Option<String>), Trouble> {
         let place: Pinned = place.parse().map_err(|error| judge(&error))?;
         let credentials = match &self.credentials {
             Some(path) => {
@@ -80,20 +110,18 @@ impl Fetcher {
             None => Credentials::default(),
         };
         let registry = Registry::new(credentials);
+        let mut vouched = None;
         if let Some(path) = &self.key {
             let pem = fs::read_to_string(path).await.map_err(|error| {
                 Trouble::Unavailable(format!("{} cannot be read: {error}", path.display()))
             })?;
             let key = PublicKey::from_pem(&pem).map_err(|error| judge(&error))?;
-            registry
-                .verify(&place, &key)
-                .await
-                .map_err(|error| judge(&error))?;
+            let verified = registry.verify(&place, &key).await;
+            verified.map_err(|error| judge(&error))?;
+            vouched = Some(onsen_policy_runner::digest(pem.as_bytes()));
         }
-        registry
-            .fetch(&place, self.limit as u64)
-            .await
-            .map_err(|error| judge(&error))
+        let fetched = registry.fetch(&place, self.limit as u64).await;
+        Ok((fetched.map_err(|error| judge(&error))?, vouched))
     }
 
     /// As it is, or out of gzip.
@@ -162,7 +190,7 @@ mod tests {
             own: BTreeSet::new(),
             place: Place::Bytes(Arc::from(bytes)),
         };
-        fetcher.get(&ask).await.map(Cow::into_owned)
+        fetcher.get(&ask).await.map(|got| got.wasm.into_owned())
     }
 
     #[tokio::test]

@@ -39,6 +39,9 @@ pub(super) struct LastGood {
     pub(super) reference: String,
     pub(super) digest: String,
     pub(super) settings: BTreeMap<String, String>,
+    /// Digest of the public key that vouched for it; absent when none was asked for.
+    #[serde(default)]
+    pub(super) key: Option<String>,
 }
 
 /// The policy not to come back to.
@@ -164,6 +167,7 @@ mod tests {
             reference: "configmap:p.wasm".into(),
             digest: onsen_policy_runner::digest(bytes),
             settings: BTreeMap::from([("A".into(), "1".into())]),
+            key: None,
         }
     }
 

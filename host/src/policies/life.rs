@@ -222,6 +222,7 @@ impl Life {
                 if chosen.candidate.is_same(&self.in_force) {
                     self.next = None;
                     self.in_force.reference = chosen.candidate.reference.clone();
+                    self.in_force.key = chosen.candidate.key.clone();
                     self.label(chosen);
                 } else {
                     self.next = Some(Next::Chosen(chosen));
@@ -308,6 +309,7 @@ impl Life {
             reference: self.in_force.reference.to_string(),
             digest: digest.to_owned(),
             settings: self.in_force.settings.clone(),
+            key: self.in_force.key.clone(),
         });
         self.keep.store_beside(self.kept.clone(), component);
         self.tell();

@@ -62,6 +62,8 @@ pub(crate) struct Candidate {
     pub(crate) settings: BTreeMap<String, String>,
     /// Its bytes: kept on disk once it has proved good.
     pub(crate) wasm: Arc<Cow<'static, [u8]>>,
+    /// Digest of the public key that its signature was checked with; absent when none was asked for.
+    pub(crate) key: Option<String>,
     /// How long compiling and loading it took; zero when it was loaded already.
     pub(crate) load: Duration,
 }

@@ -5,7 +5,6 @@
 //! Must hold: nothing here touches what runs; compiling happens in a child process where it can, so
 //! that a component that takes too much time or memory to compile takes it from nobody else.
 
-use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use onsen_core::snapshot::Snapshot;
 use onsen_policy_runner::{Engine, Limits, Policy, PolicyError, builtin};
 
+use super::fetch::Component;
 use super::wish::Ask;
 use super::{Candidate, DEFAULT};
 
@@ -70,16 +70,18 @@ impl Trial {
     pub(super) fn make(
         &self,
         ask: &Ask,
-        wasm: Cow<'static, [u8]>,
+        component: Component,
         seen: &[Arc<Snapshot>],
     ) -> Result<Candidate, String> {
         let refused = |why: &dyn std::fmt::Display| format!("policy {}: {why}", ask.reference);
+        let Component { wasm, key } = component;
         let (policy, load) = self.load(&wasm).map_err(|error| refused(&error))?;
         let candidate = Candidate {
             policy,
             reference: ask.reference.clone(),
             settings: ask.settings.clone(),
             wasm: Arc::new(wasm),
+            key,
             load,
         };
         let settings = candidate.settings();

@@ -5,7 +5,6 @@
 //! Must hold: the same wish is tried once, be it good or bad, unless its bytes were out of reach; a
 //! node starts without waiting for a registry or an API server.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use onsen_policy_runner::reference::Reference;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::fetch::{Fetcher, Trouble};
+use super::fetch::{Component, Fetcher, Trouble};
 use super::keep::{Keep, Kept, LastGood};
 use super::life::{Birth, Life};
 use super::trial::Trial;
@@ -87,10 +86,11 @@ impl Watcher {
                     .map_err(|absent| absent.to_string())?
                     .into(),
             ),
+            key: None,
             load: Duration::ZERO,
         };
         let (this, (kept, last_good, wish)) = beside(self, |this| {
-            let kept = this.keep.load();
+            let kept = this.kept();
             let last_good = this.last_good(&kept);
             this.labels = this.sources.shown().unwrap_or_default();
             (kept, last_good, this.sources.read())
@@ -142,6 +142,8 @@ impl Watcher {
     fn last_good(&self, kept: &Kept) -> Option<Candidate> {
         let good = kept.last_good.as_ref()?;
         let (reference, wasm) = self.keep.component(good)?;
+        let key = good.key.clone();
+        let component = Component { wasm, key };
         let ask = Ask {
             reference,
             settings: good.settings.clone(),
@@ -149,7 +151,7 @@ impl Watcher {
             place: Place::Named,
         };
         self.trial
-            .make(&ask, wasm, &[])
+            .make(&ask, component, &[])
             .inspect_err(|why| tracing::warn!("the last good policy does not run any more: {why}"))
             .ok()
     }
@@ -166,10 +168,10 @@ impl Watcher {
             Ok(wish) => wish,
             Err(why) => return Ok((self, News::Refused(why))),
         };
-        let (this, kept) = beside(self, |this| this.keep.load()).await?;
+        let (this, kept) = beside(self, |this| this.kept()).await?;
         self = this;
-        let wasm = match self.bytes(&wish.policy, &kept).await {
-            Ok(wasm) => wasm,
+        let component = match self.component(&wish.policy, &kept).await {
+            Ok(component) => component,
             Err(trouble) => {
                 let why = self.note(trouble);
                 return Ok((self, News::Refused(why)));
@@ -177,12 +179,12 @@ impl Watcher {
         };
         let mut shadow = None;
         if let Some(ask) = wish.shadow {
-            let fetched = self.bytes(&ask, &kept).await;
+            let fetched = self.component(&ask, &kept).await;
             let fetched = fetched.map_err(|trouble| self.note(trouble));
             shadow = Some((ask, fetched));
         }
         beside(self, move |this| {
-            let made = this.trial.make(&wish.policy, wasm, &seen);
+            let made = this.trial.make(&wish.policy, component, &seen);
             let candidate = match made {
                 Ok(candidate) => candidate,
                 Err(why) => return News::Refused(why),
@@ -194,7 +196,7 @@ impl Watcher {
                 ));
             }
             let shadow = shadow
-                .map(|(ask, fetched)| fetched.and_then(|wasm| this.trial.make(&ask, wasm, &seen)));
+                .map(|(ask, fetched)| fetched.and_then(|component| this.trial.make(&ask, component, &seen)));
             let running = shadow.as_ref().and_then(|shadow| shadow.as_ref().ok());
             this.trial.remember(&candidate, running);
             News::Changed(Chosen {
@@ -206,13 +208,30 @@ impl Watcher {
         .await
     }
 
+    /// What is on disk, without a policy that nobody vouches for any more: the key may be new.
+    fn kept(&self) -> Kept {
+        let mut kept = self.keep.load();
+        kept.last_good = kept.last_good.filter(|good| {
+            let trusted = self.fetcher.trusts(good);
+            if !trusted {
+                tracing::warn!(
+                    "the last good policy {} was not checked with the key in force",
+                    good.reference
+                );
+            }
+            trusted
+        });
+        kept
+    }
+
     /// The component; one that is kept need not be fetched again.
-    async fn bytes(&self, ask: &Ask, kept: &Kept) -> Result<Cow<'static, [u8]>, Trouble> {
+    async fn component(&self, ask: &Ask, kept: &Kept) -> Result<Component, Trouble> {
         if let Some(good) = kept.last_good.as_ref().filter(|good| is_pinned(ask, good)) {
-            let (keep, good) = (self.keep.clone(), good.clone());
-            let found = tokio::task::spawn_blocking(move || keep.component(&good)).await;
-            if let Ok(Some((_, bytes))) = found {
-                return Ok(bytes);
+            let (keep, it) = (self.keep.clone(), good.clone());
+            let found = tokio::task::spawn_blocking(move || keep.component(&it)).await;
+            if let Ok(Some((_, wasm))) = found {
+                let key = good.key.clone();
+                return Ok(Component { wasm, key });
             }
         }
         self.fetcher.get(ask).await

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use api_server::{ApiServer, CONFIG_MAP, NAMESPACE};
 pub use containerd::Containerd;
-pub use registry::Registry;
+pub use registry::{Registry, pull_secret};
 
 use onsen_harness::{HarnessError, Result, programs};
 

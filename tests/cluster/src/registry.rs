@@ -7,8 +7,11 @@ use onsen_harness::netns::Netns;
 use onsen_harness::process::{Process, output, with_log};
 use onsen_harness::wait::wait_for;
 use onsen_harness::{HarnessError, Result, programs};
+use serde_json::json;
 
 const ADDRESS: &str = "127.0.0.1:5000";
+/// The user `onsen` with the password `warm`, as `htpasswd -B` writes it.
+const PASSWORDS: &str = "onsen:$2y$05$abcdefghijklmnopqrstuuvp0euTNKfyMJdPppMxrlIGaOs8IdIIm\n";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running registry. Dropping it ends it.
@@ -22,10 +25,26 @@ pub struct Registry {
 impl Registry {
     /// Starts it in the namespace of a node, with nothing in it.
     pub fn start(lab: &Path, node: &str) -> Result<Self> {
+        Self::configured(lab, node, "")
+    }
+
+    /// As [`Registry::start`], for the user `onsen` with the password `warm` only.
+    pub fn start_private(lab: &Path, node: &str) -> Result<Self> {
+        let passwords = lab.join("htpasswd");
+        std::fs::write(&passwords, PASSWORDS).map_err(HarnessError::io("write a password"))?;
+        let passwords = passwords.display();
+        let auth = format!("auth: {{htpasswd: {{realm: lab, path: {passwords}}}}}\n");
+        let this = Self::configured(lab, node, &auth)?;
+        std::fs::write(this.login(), pull_secret("warm"))
+            .map_err(HarnessError::io("write a login"))?;
+        Ok(this)
+    }
+
+    fn configured(lab: &Path, node: &str, more: &str) -> Result<Self> {
         let dir = lab.join("registry");
         std::fs::create_dir_all(&dir).map_err(HarnessError::io("create the registry's folder"))?;
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/data}}}}\nhttp: {{addr: {ADDRESS}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/data}}}}\nhttp: {{addr: {ADDRESS}}}\n{more}",
             dir.display()
         );
         std::fs::write(dir.join("config.yml"), config)
@@ -38,6 +57,11 @@ impl Registry {
         };
         this.wait_ready()?;
         Ok(this)
+    }
+
+    /// The administrator's, where a password is wanted.
+    fn login(&self) -> PathBuf {
+        self.dir.join("login.json")
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -72,6 +96,9 @@ impl Registry {
         push.args(["policy", "push"])
             .arg(&file)
             .arg(format!("oci:{ADDRESS}/policies/{name}:v1"));
+        if self.login().is_file() {
+            push.arg("--registry-config").arg(self.login());
+        }
         let said = output(&mut push)?;
         let reference = said
             .split_whitespace()
@@ -80,6 +107,12 @@ impl Registry {
             HarnessError::Protocol(format!("onsen policy push names no digest: {said}"))
         })
     }
+}
+
+/// What a pull secret for this registry holds, with that password of the user `onsen`.
+pub fn pull_secret(password: &str) -> String {
+    let login = json!({"username": "onsen", "password": password});
+    json!({"auths": {ADDRESS: login}}).to_string()
 }
 
 fn launch(netns: &Netns, dir: &Path) -> Result<Process> {
