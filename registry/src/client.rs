@@ -20,7 +20,9 @@ use crate::signature::PublicKey;
 const WASM: &str = "application/wasm";
 /// Its description, as tools for Wasm in registries expect it.
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-/// A payload that cosign signs.
+/// What `cosign sign` makes since version 3: an artifact that refers to what it signs.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// A payload that it signed before.
 const SIGNED: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// Where its signature is, in base64.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -59,8 +61,7 @@ impl Registry {
         .await
     }
 
-    /// Fails unless the holder of `key` has signed what lies at `place`, by
-    /// `cosign sign --key KEY --new-bundle-format=false`.
+    /// Fails unless the holder of `key` has signed what lies at `place`, by `cosign sign --key KEY`.
     pub async fn verify(&self, place: &Pinned, key: &PublicKey) -> Result<(), RegistryError> {
         let unsigned = |why: String| RegistryError::Unsigned {
             place: place.to_string(),
@@ -68,14 +69,25 @@ impl Registry {
         };
         in_time(place, async {
             let client = self.client(place, RegistryOperation::Pull).await?;
+            let mut seen = 0;
+            for bundle in bundles(&client, place).await? {
+                seen += 1;
+                if key.vouches_by_bundle(&bundle, place.digest()) {
+                    return Ok(());
+                }
+            }
             let at = place.signatures();
             let signatures = match manifest(&client, place, &at).await {
+                Err(RegistryError::Request { source, .. }) if is_absent(&source) && seen == 0 => {
+                    return Err(unsigned(format!(
+                        "no bundle refers to it and there is no {at}"
+                    )));
+                }
                 Err(RegistryError::Request { source, .. }) if is_absent(&source) => {
-                    return Err(unsigned(format!("there is no {at}")));
+                    OciImageManifest::default()
                 }
                 signatures => signatures?,
             };
-            let mut seen = 0;
             for layer in &signatures.layers {
                 let signature = layer.annotations.as_ref().and_then(|it| it.get(SIGNATURE));
                 let (true, Some(signature)) = (layer.media_type == SIGNED, signature) else {
@@ -88,7 +100,7 @@ impl Registry {
                 }
             }
             Err(unsigned(format!(
-                "{at} has {seen} signatures, none by that key for that digest"
+                "it has {seen} signatures, none by that key for that digest"
             )))
         })
         .await
@@ -198,6 +210,23 @@ async fn manifest(
         place: place.to_string(),
         why: format!("its manifest is of another shape: {error}"),
     })
+}
+
+/// The bundles that refer to an artifact.
+async fn bundles(client: &Client, place: &Pinned) -> Result<Vec<Vec<u8>>, RegistryError> {
+    let index = client
+        .pull_referrers(place.reference(), Some(BUNDLE))
+        .await
+        .map_err(failed("list what refers to it", place))?;
+    let mut found = Vec::new();
+    for entry in index.manifests {
+        let manifest = manifest(client, place, &place.beside(entry.digest)).await?;
+        // A registry may list more than was asked for.
+        for layer in manifest.layers.iter().filter(|it| it.media_type == BUNDLE) {
+            found.push(blob(client, place, layer, PAYLOAD_LIMIT).await?);
+        }
+    }
+    Ok(found)
 }
 
 fn only_component(manifest: &OciImageManifest) -> Result<&OciDescriptor, String> {

@@ -30,7 +30,13 @@ impl Pinned {
         self.0.digest().unwrap_or_default()
     }
 
-    /// The tag under which cosign keeps the signatures of this artifact.
+    /// Another artifact of the same repository.
+    pub(crate) fn beside(&self, digest: String) -> Reference {
+        let (registry, repository) = (self.0.registry(), self.0.repository());
+        Reference::with_digest(registry.to_owned(), repository.to_owned(), digest)
+    }
+
+    /// The tag under which cosign kept the signatures of this artifact.
     pub(crate) fn signatures(&self) -> Reference {
         let tag = format!("{}.sig", self.digest().replace(':', "-"));
         Reference::with_tag(

@@ -1,6 +1,6 @@
 //! Other projects' programs that judge ours: helm, kustomize, the schemas of Kubernetes, promtool and a linter
 //! of Dockerfiles for `deploy/`, moto's server for the EC2 wire, a registry of OCI artifacts. With all of them,
-//! for `tests/cluster`: etcd and kube-apiserver, containerd, crictl.
+//! for `tests/cluster`: etcd and kube-apiserver, containerd, crictl, cosign.
 //!
 //! In: Python and its packages, Go and its modules. Out: a folder of programs, `ONSEN_TOOLS` or
 //! `~/.cache/onsen/tools`, which outlives the checkout: helm alone takes minutes to compile.
@@ -29,6 +29,10 @@ const PYTHON: [(&str, &str); 3] = [
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm@v3.22.0", "bin/helm");
 const KUSTOMIZE: (&str, &str) = ("sigs.k8s.io/kustomize/kustomize/v5@v5.7.1", "bin/kustomize");
 const CRICTL: (&str, &str) = ("sigs.k8s.io/cri-tools/cmd/crictl@v1.34.0", "bin/crictl");
+const COSIGN: (&str, &str) = (
+    "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3",
+    "bin/cosign",
+);
 /// Packages of Debian, of which only the programs are wanted: installed whole they would start servers.
 type Debian = (&'static str, &'static [&'static str]);
 const DEBIAN: [Debian; 2] = [
@@ -101,7 +105,9 @@ fn install_cluster(tools: &mut Tools) {
     for package in &CONTAINERD {
         tools.get_debian(package);
     }
-    tools.get(CRICTL, |tools| tools.go(CRICTL.0));
+    for (package, program) in [CRICTL, COSIGN] {
+        tools.get((package, program), |tools| tools.go(package));
+    }
     let kubectl = (!has("kubectl")).then_some(KUBECTL);
     for (package, program) in CLUSTER_PROGRAMS.into_iter().chain(kubectl) {
         let version = version(package).unwrap_or_default();

@@ -222,10 +222,10 @@ impl Life {
                 if chosen.candidate.is_same(&self.in_force) {
                     self.next = None;
                     self.in_force.reference = chosen.candidate.reference.clone();
-                    self.in_force.key = chosen.candidate.key.clone();
-                    self.label(chosen);
+                    self.in_force.key.clone_from(&chosen.candidate.key);
+                    self.label(*chosen);
                 } else {
-                    self.next = Some(Next::Chosen(chosen));
+                    self.next = Some(Next::Chosen(*chosen));
                 }
             }
             News::Refused(why) => {

@@ -118,7 +118,7 @@ pub(crate) struct Chosen {
 /// What the watcher found.
 pub(crate) enum News {
     /// This runs from now on.
-    Changed(Chosen),
+    Changed(Box<Chosen>),
     /// What was asked for cannot run; what ran goes on.
     Refused(String),
 }

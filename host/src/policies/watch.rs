@@ -105,7 +105,7 @@ impl Watcher {
             let (this, news) = self.try_out(wish, Vec::new()).await?;
             self = this;
             match news {
-                News::Changed(chosen) => granted = Some(chosen),
+                News::Changed(chosen) => granted = Some(*chosen),
                 News::Refused(why) => last_error = Some(why),
             }
         }
@@ -199,11 +199,11 @@ impl Watcher {
                 .map(|(ask, fetched)| fetched.and_then(|component| this.trial.make(&ask, component, &seen)));
             let running = shadow.as_ref().and_then(|shadow| shadow.as_ref().ok());
             this.trial.remember(&candidate, running);
-            News::Changed(Chosen {
+            News::Changed(Box::new(Chosen {
                 candidate,
                 rule: wish.rule,
                 shadow,
-            })
+            }))
         })
         .await
     }

@@ -4,6 +4,8 @@
 //! every pod of a cluster is told.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use onsen_harness::node::Node;
 use onsen_harness::process::{Process, output, tool, with_log};
 use onsen_harness::wait::wait_until;
 use onsen_harness::{HarnessError, Result, programs};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The namespace of the DaemonSet.
 pub const NAMESPACE: &str = "kube-system";
@@ -65,6 +67,7 @@ impl ApiServer {
             netns,
             dir,
         };
+        this.write_kubeconfig()?;
         this.wait_ready()?;
         this.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
         Ok(this)
@@ -96,20 +99,48 @@ impl ApiServer {
 
     /// What `kubectl` prints for the administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let program = programs::tool("kubectl").map_err(HarnessError::Protocol)?;
-        let mut command = self.netns.command(program);
-        command
+        let mut kubectl = command(&self.netns, "kubectl")?;
+        kubectl
             .env("HOME", &self.dir)
-            .args([
-                "--server",
-                &format!("https://{ADDRESS}"),
-                "--token",
-                "administrator",
-            ])
-            .arg("--certificate-authority")
-            .arg(self.authority())
+            .env("KUBECONFIG", self.kubeconfig())
             .args(arguments);
-        output(&mut command)
+        output(&mut kubectl)
+    }
+
+    /// A folder for `PATH` with a `kubectl` that speaks to this API server from everywhere.
+    pub fn kubectl_folder(&self) -> Result<PathBuf> {
+        let folder = self.dir.join("bin");
+        std::fs::create_dir_all(&folder).map_err(HarnessError::io("create a folder"))?;
+        let script = format!(
+            "#!/bin/sh\nHOME={} KUBECONFIG={} exec nsenter --net={} -- {} \"$@\"\n",
+            self.dir.display(),
+            self.kubeconfig().display(),
+            self.netns.path().display(),
+            programs::tool("kubectl")
+                .map_err(HarnessError::Protocol)?
+                .display()
+        );
+        let path = folder.join("kubectl");
+        std::fs::write(&path, script)
+            .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o755)))
+            .map_err(HarnessError::io("write a script for kubectl"))?;
+        Ok(folder)
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("admin.conf")
+    }
+
+    fn write_kubeconfig(&self) -> Result<()> {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "lab",
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],
+            "clusters": [{"name": "lab", "cluster": {
+                "server": format!("https://{ADDRESS}"), "certificate-authority": self.authority()}}],
+            "users": [{"name": "admin", "user": {"token": "administrator"}}],
+        });
+        std::fs::write(self.kubeconfig(), config.to_string())
+            .map_err(HarnessError::io("write a kubeconfig"))
     }
 
     /// An object as JSON.
@@ -133,6 +164,11 @@ impl ApiServer {
         let path = path.to_string_lossy();
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path])
             .map(drop)
+    }
+
+    /// Makes the object of a node, as its kubelet does.
+    pub fn add_node(&self, name: &str, labels: &Value) -> Result<()> {
+        self.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}))
     }
 
     /// Edits the ConfigMap of the rules: its text, and components by key.

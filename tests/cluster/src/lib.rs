@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use api_server::{ApiServer, CONFIG_MAP, NAMESPACE};
 pub use containerd::Containerd;
-pub use registry::{Registry, pull_secret};
+pub use registry::{Key, Registry, pull_secret};
 
 use onsen_harness::{HarnessError, Result, programs};
 
@@ -32,6 +32,8 @@ const CONTAINERD: [&str; 7] = [
 ];
 /// The program of a registry.
 pub const REGISTRY: [&str; 1] = ["docker-registry"];
+/// With the one that signs what lies there.
+pub const SIGNED_REGISTRY: [&str; 2] = ["docker-registry", "cosign"];
 
 /// Whether all of these programs are there; says which one is not.
 pub fn has(test: &str, wanted: &[&str]) -> bool {
@@ -80,5 +82,8 @@ fn root() -> PathBuf {
     // What cargo says now comes first: several checkouts may share one target folder.
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    here.ancestors().nth(2).unwrap_or(&here).to_owned()
+    let root = here
+        .ancestors()
+        .find(|it| it.join("deploy/kustomize").is_dir());
+    root.unwrap_or(&here).to_owned()
 }

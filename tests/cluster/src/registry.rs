@@ -1,6 +1,7 @@
 //! Debian's `docker-registry`, where a node of the lab reaches it without TLS: on the node's own loopback.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use onsen_harness::netns::Netns;
@@ -88,6 +89,21 @@ impl Registry {
         self.wait_ready()
     }
 
+    /// Signs what a reference names as `cosign sign` does, or as it did before version 3.
+    pub fn sign(&self, reference: &str, key: &Key, as_before: bool) -> Result<()> {
+        let cosign = programs::tool("cosign").map_err(HarnessError::Protocol)?;
+        let mut sign = self.netns.command(cosign);
+        sign.env("COSIGN_PASSWORD", "")
+            .env("HOME", &self.dir)
+            .args(["sign", "--yes", "--allow-http-registry", "--key"])
+            .arg(&key.private)
+            // No transparency log is in reach here.
+            .args(["--use-signing-config=false", "--tlog-upload=false"])
+            .arg(format!("--new-bundle-format={}", !as_before))
+            .arg(reference.trim_start_matches("oci:"));
+        output(&mut sign).map(drop)
+    }
+
     /// Pushes a component with `onsen`; the reference that names it for good.
     pub fn push(&self, name: &str, component: &[u8]) -> Result<String> {
         let file = self.dir.join(format!("{name}.wasm"));
@@ -105,6 +121,30 @@ impl Registry {
             .find(|word| word.starts_with("oci:") && word.contains("@sha256:"));
         reference.map(str::to_owned).ok_or_else(|| {
             HarnessError::Protocol(format!("onsen policy push names no digest: {said}"))
+        })
+    }
+}
+
+/// A pair of keys that cosign made.
+#[derive(Debug)]
+pub struct Key {
+    private: PathBuf,
+    /// The public one, for a node.
+    pub public: PathBuf,
+}
+
+impl Key {
+    /// Makes a pair in a folder.
+    pub fn generate(folder: &Path, name: &str) -> Result<Self> {
+        let at = folder.join(name);
+        let mut make = Command::new(programs::tool("cosign").map_err(HarnessError::Protocol)?);
+        make.env("COSIGN_PASSWORD", "")
+            .args(["generate-key-pair", "--output-key-prefix"])
+            .arg(&at);
+        output(&mut make)?;
+        Ok(Self {
+            private: at.with_extension("key"),
+            public: at.with_extension("pub"),
         })
     }
 }

@@ -32,8 +32,7 @@ impl Cluster {
         }
         let mut lab = Lab::without_daemons(&LabOptions::default())?;
         let api = ApiServer::start(lab.dir(), &manifest())?;
-        api.apply(&json!({"apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": NODE, "labels": labels}}))?;
+        api.add_node(NODE, labels)?;
         let node = lab.node();
         api.adopt(node)?;
         node.start()?;

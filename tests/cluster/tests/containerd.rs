@@ -23,7 +23,7 @@ private_test! {
         let mut lab = Lab::without_daemons(&LabOptions::default())?;
         let api = if with_api {
             let api = ApiServer::start(lab.dir(), &onsen_cluster_tests::manifest())?;
-            api.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}))?;
+            api.add_node("node-1", &json!({}))?;
             api.adopt(lab.node())?;
             Some(api)
         } else {
