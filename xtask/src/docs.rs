@@ -3,15 +3,19 @@
 //! A fenced block named `sh` is run by `sh -eu` from the root of the workspace with the built
 //! programs on the path. A block `sh lab` is run while a lab with one node and one pod is up and
 //! `ONSEN_ENDPOINT` names the node's daemon, `ONSEN_LAB` the folder with its `rules.yaml`. A block `sh scratch` is run in an empty folder that all
-//! such blocks of one document share, as a reader would in a folder of his own. In all of them lines
-//! that start with `cargo xtask` are left out, for CI has run them already. Blocks with other names
-//! are not commands.
+//! such blocks of one document share, as a reader would in a folder of his own. A block `sh cluster` is run in
+//! such a folder too, with a `kubectl` that speaks to a real API server, and an `onsen` that asks a daemon there;
+//! the folder has the policies of `tests/hostile` that the document names. In all of them lines that start with
+//! `cargo xtask` are left out, for CI has run them already. Blocks with other names are not commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use onsen_cluster_tests::{API_SERVER, ApiServer, has};
 use onsen_harness::cni::Pod;
+use onsen_harness::node::Node;
 use onsen_harness::{Lab, LabOptions, private};
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::run::{root, run, say};
@@ -31,6 +35,7 @@ enum Place {
     Workspace,
     Lab,
     Scratch,
+    Cluster,
 }
 
 impl Place {
@@ -40,72 +45,130 @@ impl Place {
             "sh" => Some(Self::Workspace),
             "sh lab" => Some(Self::Lab),
             "sh scratch" => Some(Self::Scratch),
+            "sh cluster" => Some(Self::Cluster),
             _ => None,
         }
     }
 }
 
-/// Runs every block of every document, in private namespaces.
-pub(crate) fn run_all() -> Result<(), Failure> {
+/// Runs every block of every document whose path has `part` in it, in private namespaces.
+pub(crate) fn run_all(part: &str) -> Result<(), Failure> {
     if !private::is_inside() {
         if let Some(reason) = private::why_not() {
             println!("not run: the documents' commands: {reason}");
             return Ok(());
         }
         let program = std::env::current_exe().map_err(Failure::io("find the running program"))?;
-        return Err(private::exec(&program, &["docs"]).into());
+        return Err(private::exec(&program, &["docs", part]).into());
     }
     private::prepare()?;
-    let mut lab = Lab::start(&LabOptions::default())?;
-    let pod = Pod::create("web")?;
-    let node = lab.node();
-    node.plugin.must_add(&pod)?;
-    let endpoint = format!("unix:{}", node.status_socket().display());
-    let folder = node.dir().to_owned();
-    let path = format!(
-        "{}:{}",
-        onsen_harness::programs::folder()?.display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
+    let stage = Stage::set()?;
     let mut ran = 0;
     for document in documents()? {
+        let name = document.strip_prefix(root()).unwrap_or(&document);
+        if !name.to_string_lossy().contains(part) {
+            continue;
+        }
         let text = std::fs::read_to_string(&document)
             .map_err(Failure::io(format!("read {}", document.display())))?;
-        let name = document.strip_prefix(root()).unwrap_or(&document);
         let scratch = tempfile::tempdir().map_err(Failure::io("make a scratch folder"))?;
         for block in blocks(&text) {
             if block.commands.is_empty() {
                 continue;
             }
-            say(&format!("{}:{}", name.display(), block.line));
-            let mut command = Command::new("sh");
-            command
-                .args(["-euc", &block.commands])
-                .current_dir(root())
-                .env("PATH", &path)
-                .env_remove("ONSEN_ENDPOINT")
-                .env_remove("ONSEN_LAB");
-            match block.place {
-                Place::Workspace => {}
-                Place::Lab => {
-                    command
-                        .env("ONSEN_ENDPOINT", &endpoint)
-                        .env("ONSEN_LAB", &folder);
+            let place = format!("{}:{}", name.display(), block.line);
+            match stage.command(&block, scratch.path())? {
+                Some(mut command) => {
+                    say(&place);
+                    run(&mut command)?;
+                    ran += 1;
                 }
-                Place::Scratch => {
-                    // Policies that documents build share what they compile with the tests'.
-                    command.current_dir(scratch.path());
-                    if let Some(tools) = tools::folder() {
-                        command.env("CARGO_TARGET_DIR", tools.join("target"));
-                    }
-                }
+                None => println!(
+                    "not run: {place}: there is no API server; `cargo xtask setup --all` builds one"
+                ),
             }
-            run(&mut command)?;
-            ran += 1;
         }
     }
     say(&format!("{ran} blocks of commands ran"));
     Ok(())
+}
+
+/// What the commands are run beside: one node alone and, where there is an API server, one in a cluster.
+struct Stage {
+    lab: Lab,
+    api: Option<ApiServer>,
+    path: String,
+}
+
+impl Stage {
+    fn set() -> Result<Self, Failure> {
+        let mut lab = Lab::without_daemons(&LabOptions {
+            instance_types: vec!["m5.large"; 2],
+            ..LabOptions::default()
+        })?;
+        let mut path = vec![onsen_harness::programs::folder()?.display().to_string()];
+        let mut api = None;
+        if has("the documents' commands beside an API server", &API_SERVER) {
+            let server = ApiServer::start(lab.dir(), &onsen_cluster_tests::manifest())?;
+            for node in lab.nodes.iter_mut().skip(1) {
+                server.add_node(&node.instance.name, &json!({}))?;
+                server.adopt(node)?;
+            }
+            path.push(server.kubectl_folder()?.display().to_string());
+            api = Some(server);
+        }
+        path.push(std::env::var("PATH").unwrap_or_default());
+        for node in &mut lab.nodes {
+            node.start()?;
+            node.wait_ready()?;
+            node.plugin.must_add(&Pod::create("web")?)?;
+        }
+        Ok(Self {
+            lab,
+            api,
+            path: path.join(":"),
+        })
+    }
+
+    /// Absent when what the block needs is not there.
+    fn command(&self, block: &Block, scratch: &Path) -> Result<Option<Command>, Failure> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-euc", &block.commands])
+            .current_dir(root())
+            .env("PATH", &self.path)
+            .env_remove("ONSEN_ENDPOINT")
+            .env_remove("ONSEN_LAB");
+        let endpoint = |node: &Node| format!("unix:{}", node.status_socket().display());
+        let [alone, member] = &self.lab.nodes[..] else {
+            return Err(Failure::Missing("the lab has two nodes".to_owned()));
+        };
+        match block.place {
+            Place::Workspace => {}
+            Place::Lab => {
+                command
+                    .env("ONSEN_ENDPOINT", endpoint(alone))
+                    .env("ONSEN_LAB", alone.dir());
+            }
+            Place::Scratch => {
+                // Policies that documents build share what they compile with the tests'.
+                command.current_dir(scratch);
+                if let Some(tools) = tools::folder() {
+                    command.env("CARGO_TARGET_DIR", tools.join("target"));
+                }
+            }
+            Place::Cluster if self.api.is_none() => return Ok(None),
+            Place::Cluster => {
+                let greedy = onsen_hostile::release_everything();
+                std::fs::write(scratch.join("greedy.wasm"), greedy)
+                    .map_err(Failure::io("write a policy"))?;
+                command
+                    .current_dir(scratch)
+                    .env("ONSEN_ENDPOINT", endpoint(member));
+            }
+        }
+        Ok(Some(command))
+    }
 }
 
 /// README.md, CONTRIBUTING.md and everything below docs/.

@@ -173,7 +173,12 @@ const RULES: [Rule; 28] = [
     },
     Rule {
         package: "xtask",
-        ours: &["onsen-harness", "onsen-hostile", "onsen-policy-build"],
+        ours: &[
+            "onsen-cluster-tests",
+            "onsen-harness",
+            "onsen-hostile",
+            "onsen-policy-build",
+        ],
         never: &["tokio", "wasmtime", AWS],
     },
 ];

@@ -74,7 +74,11 @@ enum Task {
     /// Write docs/policies/what-a-policy-sees.md from wit/policy.wit
     Contract,
     /// Run the commands that README.md and docs/ show
-    Docs,
+    Docs {
+        /// Only documents whose path has this in it
+        #[arg(default_value = "")]
+        part: String,
+    },
     /// Measure the built-in policies over all workloads and write the table of docs/scorecard.md
     Scorecard,
 }
@@ -105,7 +109,7 @@ fn perform(task: Task) -> Result<(), Failure> {
         Task::Nightly(options) => nightly::nightly(&options),
         Task::Gates => ci::gates(),
         Task::Contract => contract::write(),
-        Task::Docs => docs::run_all(),
+        Task::Docs { part } => docs::run_all(&part),
         Task::Scorecard => test::scorecard(),
     }
 }
