@@ -1,7 +1,8 @@
 //! Builds the Rust policies to Wasm components, `policies/built/<name>.wasm`.
 //!
 //! In: the folders `wit/` and `policies/`, a Rust toolchain that can build for wasm32. Out: one
-//! component for each policy, which imports nothing but the log.
+//! component for each policy, which imports nothing but the log. The template of Rust is among them:
+//! it is built as an author would, in a project outside of this workspace.
 //! Must hold: an unchanged policy is not rewritten (programs embed the file and would be rebuilt);
 //! no step waits for a network without a bound.
 
@@ -10,8 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use onsen_policy_build::componentise;
 use onsen_policy_build::rust::{DEBIAN_PACKAGES, TARGET, Toolchain};
+use onsen_policy_build::{Language, componentise, create};
 
 use crate::failure::Failure;
 use crate::run::{cargo, run, say, target_folder};
@@ -26,6 +27,8 @@ const NAMES: [&str; 6] = [
     "office-hours",
     "scarce-subnet",
 ];
+/// The policy that the templates hold.
+const TEMPLATE: &str = "keep-n-free";
 /// How long `rustup target add` may take; on a closed network it would hang.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -51,22 +54,41 @@ pub(crate) fn build(root: &Path) -> Result<(), Failure> {
         let component = componentise(&bytes).map_err(|why| {
             Failure::Unreadable(format!("{} makes no component: {why}", module.display()))
         })?;
-        let file = built.join(format!("{name}.wasm"));
-        if fs::read(&file).ok().as_deref() != Some(&component) {
-            fs::write(&file, &component)
-                .map_err(Failure::io(format!("write {}", file.display())))?;
-        }
-        say(&format!("policy {name}: {} bytes", component.len()));
+        keep(&built, name, &component)?;
     }
+    keep(&built, TEMPLATE, &template(root, &target)?)?;
     fs::File::create(&stamp)
         .and_then(|file| file.set_modified(started))
         .map_err(Failure::io(format!("write {}", stamp.display())))
+}
+
+fn keep(built: &Path, name: &str, component: &[u8]) -> Result<(), Failure> {
+    let file = built.join(format!("{name}.wasm"));
+    if fs::read(&file).ok().as_deref() != Some(component) {
+        fs::write(&file, component).map_err(Failure::io(format!("write {}", file.display())))?;
+    }
+    say(&format!("policy {name}: {} bytes", component.len()));
+    Ok(())
+}
+
+/// Makes a project of the template and builds it, with this workspace's versions of what it uses.
+fn template(root: &Path, target: &Path) -> Result<Vec<u8>, Failure> {
+    let project = target.join(TEMPLATE);
+    if project.exists() {
+        fs::remove_dir_all(&project).map_err(Failure::io("remove the last build's project"))?;
+    }
+    create(&project, TEMPLATE, Language::Rust)?;
+    fs::copy(root.join("Cargo.lock"), project.join("Cargo.lock"))
+        .map_err(Failure::io("copy Cargo.lock"))?;
+    let component = onsen_policy_build::build(&project)?;
+    fs::read(&component).map_err(Failure::io(format!("read {}", component.display())))
 }
 
 /// Whether all components are there and no input is newer than the last build.
 fn is_fresh(root: &Path, built: &Path, stamp: &Path) -> Result<bool, Failure> {
     let complete = NAMES
         .iter()
+        .chain([&TEMPLATE])
         .all(|name| built.join(format!("{name}.wasm")).is_file());
     let Ok(built_at) = fs::metadata(stamp).and_then(|facts| facts.modified()) else {
         return Ok(false);
@@ -78,6 +100,8 @@ fn is_fresh(root: &Path, built: &Path, stamp: &Path) -> Result<bool, Failure> {
         "policies/default-warm-eni",
         "policies/prefix-frugal",
         "policies/cookbook",
+        "policies/examples/common",
+        "policies/examples/rust",
         "policy-build/src",
         "Cargo.toml",
         "Cargo.lock",
