@@ -139,6 +139,9 @@ pub struct Auditor {
     question: Option<Question>,
     /// What the newest answer asked for and was not done yet.
     wanted: Vec<Ec2Request>,
+    /// What the answer before asked to give back and was not done yet: it waited for a look, and left
+    /// for the disk before the newest answer came.
+    parked: Vec<Ec2Request>,
     /// A question failed: the built-in default must be asked before anything else happens.
     owes_question: bool,
     /// A question failed: people must be told.
@@ -178,6 +181,7 @@ impl Auditor {
             fresh_view: config.times.fresh_view,
             question: None,
             wanted: Vec::new(),
+            parked: Vec::new(),
             owes_question: false,
             owes_report: false,
         };
@@ -419,7 +423,10 @@ impl Auditor {
                 Request::DetachEni { .. } => return None,
             })
         };
-        self.wanted = proposal.actions.iter().filter_map(named).collect();
+        let wanted = proposal.actions.iter().filter_map(named).collect();
+        self.parked = core::mem::replace(&mut self.wanted, wanted);
+        self.parked
+            .retain(|wish| matches!(wish, Ec2Request::Unassign { .. }));
     }
 
     /// N1: takes what was asked for off the list of wishes, or says that nobody asked.
@@ -458,13 +465,13 @@ impl Auditor {
         if !needs_a_wish {
             return Ok(());
         }
-        match self.wanted.iter().position(covers) {
-            Some(place) => {
-                self.wanted.remove(place);
-                Ok(())
+        for wishes in [&mut self.wanted, &mut self.parked] {
+            if let Some(place) = wishes.iter().position(covers) {
+                wishes.remove(place);
+                return Ok(());
             }
-            None => Err(format!("N1: nobody asked for {request:?}")),
         }
+        Err(format!("N1: nobody asked for {request:?}"))
     }
 
     /// EC2 has just put these blocks on this ENI: no other has them any more.
