@@ -80,7 +80,9 @@ pub fn decide(view: &View<'_>) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onsen_policy_sdk::strategies::pools;
     use onsen_policy_sdk::testing::Pool;
+    use proptest::prelude::*;
 
     #[test]
     fn ec2_is_called_once_however_pods_come_and_go() {
@@ -106,5 +108,19 @@ mod tests {
         }
         node.rest(|view| Ok(decide(view)));
         assert_eq!((node.waiting, node.assigned()), (0, 20));
+    }
+
+    proptest! {
+        #[test]
+        fn every_pool_comes_to_rest_and_what_went_back_is_not_asked_for(mut node in pools()) {
+            node.rest(|view| Ok(decide(view)));
+            let asked = node.history.iter().map(|(_, what)| what);
+            let after_giving = asked.skip_while(|what| {
+                !what.starts_with("Release") && !what.starts_with("DetachEni")
+            });
+            for what in after_giving {
+                prop_assert!(!what.starts_with("Grow") && !what.starts_with("Attach"), "{}", what);
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: a snapshot with the wall clock and the offset of local time. Out: growth half an hour before
 //! the office opens, and a wish to be woken at the next change. Must hold: it sees the same hour on
-//! every node of a zone, whatever the machine's own time zone.
+//! every node of a zone, whatever the machine's own time zone; nothing goes back while the office is open.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![cfg_attr(
     test,
@@ -109,8 +109,15 @@ pub fn decide(view: &View<'_>) -> Decision {
         (true, true) => DAY_FREE.read(view.settings()),
         (true, false) => NIGHT_FREE.read(view.settings()),
     };
-    let wanted = Supply::of(view).wanted(keep.into());
-    let verdict = settle(view, wanted, IDLE_SECONDS, &mut draft);
+    let supply = Supply::of(view);
+    let wanted = supply.wanted(keep.into());
+    let missing = supply.missing(wanted);
+    // What pods leave by day is there for the next ones.
+    let verdict = if open && node.schedulable && missing == 0 && supply.waiting == 0 {
+        "enough"
+    } else {
+        settle(view, wanted, IDLE_SECONDS, &mut draft)
+    };
     let hours = if open { "open" } else { "closed" };
     draft.finish(
         Placement::Pack,
@@ -122,7 +129,9 @@ pub fn decide(view: &View<'_>) -> Decision {
 mod tests {
     use super::*;
     use onsen_policy_sdk::Unit;
+    use onsen_policy_sdk::strategies::pools;
     use onsen_policy_sdk::testing::Pool;
+    use proptest::prelude::*;
 
     /// 2024-01-01, a Monday, at this minute of UTC.
     fn monday(minute: u64) -> u64 {
@@ -159,8 +168,31 @@ mod tests {
         node.now = monday(9 * 60);
         node.rest(|view| Ok(decide(view)));
         assert_eq!(node.free(), 16);
+        for _ in 0..8 {
+            node.add_pod();
+        }
+        node.rest(|view| Ok(decide(view)));
+        for _ in 0..8 {
+            node.delete_pod();
+        }
+        node.rest(|view| Ok(decide(view)));
+        assert_eq!(node.free(), 24, "nothing goes back by day");
         node.now = monday(19 * 60);
         node.rest(|view| Ok(decide(view)));
         assert_eq!(node.free(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn every_pool_comes_to_rest_and_what_went_back_is_not_asked_for(mut node in pools()) {
+            node.rest(|view| Ok(decide(view)));
+            let asked = node.history.iter().map(|(_, what)| what);
+            let after_giving = asked.skip_while(|what| {
+                !what.starts_with("Release") && !what.starts_with("DetachEni")
+            });
+            for what in after_giving {
+                prop_assert!(!what.starts_with("Grow") && !what.starts_with("Attach"), "{}", what);
+            }
+        }
     }
 }

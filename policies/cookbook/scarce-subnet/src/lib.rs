@@ -105,7 +105,9 @@ pub fn decide(view: &View<'_>) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onsen_policy_sdk::strategies::pools;
     use onsen_policy_sdk::testing::Pool;
+    use proptest::prelude::*;
 
     #[test]
     fn prefixes_are_never_asked_for() {
@@ -135,5 +137,19 @@ mod tests {
         snapshot.subnets[0].free_addresses = Some(3);
         node.apply(&decide(&View::new(&snapshot)));
         assert_eq!((node.waiting, node.addresses()), (0, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn every_pool_comes_to_rest_and_what_went_back_is_not_asked_for(mut node in pools()) {
+            node.rest(|view| Ok(decide(view)));
+            let asked = node.history.iter().map(|(_, what)| what);
+            let after_giving = asked.skip_while(|what| {
+                !what.starts_with("Release") && !what.starts_with("DetachEni")
+            });
+            for what in after_giving {
+                prop_assert!(!what.starts_with("Grow") && !what.starts_with("Attach"), "{}", what);
+            }
+        }
     }
 }

@@ -1,42 +1,22 @@
 //! The promise of `prefix-frugal`, measured: both built-in policies live through each workload of
 //! `workloads/`, and `docs/scorecard.md` holds what came of it.
 //!
-//! In: the workloads. Out: a table, compared with the document; `ONSEN_RENEW=1` writes the document.
 //! Must hold: over all workloads at least 60 % fewer idle addresses than `WARM_ENI_TARGET=1`, no
 //! more changing EC2 calls, and pods that wait no longer.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::allow_attributes,
-    reason = "a test may panic"
-)]
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use onsen_policy_runner::{Engine, Limits, Policy, builtin};
-use onsen_sim::simulate::{self, Candidate, Demand, Figures, Scene, Waits};
+use onsen_policy_runner::{Policy, builtin};
+use onsen_sim::simulate::{Demand, Figures, Scene, Waits};
 use onsen_sim::workload::Workload;
 
-/// What the document's table stands between.
-const BEGIN: &str = "<!-- written by the test -->\n";
-const END: &str = "<!-- end -->\n";
+use crate::document::Document;
+use crate::lived::{Lived, live, load};
+
 /// Idle addresses of `prefix-frugal`, of a hundred that the default holds, at most.
 const MOST_IDLE: f64 = 40.0;
-
-/// One workload under one policy.
-struct Lived {
-    figures: Figures,
-    waits: Vec<u64>,
-}
-
-impl Lived {
-    fn refused(&self) -> u64 {
-        self.figures.pods.refused.values().sum()
-    }
-}
 
 /// One workload under both: the default, then `prefix-frugal`.
 struct Row {
@@ -52,14 +32,13 @@ fn workloads() -> Vec<Workload> {
     let entries = std::fs::read_dir(folder()).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    let read = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).unwrap();
-        Workload::read(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
-    };
-    paths.iter().map(read).collect()
+    paths
+        .iter()
+        .map(|path| crate::lived::workload(path))
+        .collect()
 }
 
-fn live(workload: &Workload, policies: &[(&str, Arc<Policy>); 2]) -> [Lived; 2] {
+fn both(workload: &Workload, policies: &[(&str, Arc<Policy>); 2]) -> [Lived; 2] {
     let scene = Scene {
         instance_type: workload.instance_type.clone(),
         max_pods: workload.max_pods,
@@ -68,27 +47,14 @@ fn live(workload: &Workload, policies: &[(&str, Arc<Policy>); 2]) -> [Lived; 2] 
         subnet: "10.0.0.0/18".parse().unwrap(),
         demand: Demand::Workload(workload.clone()),
     };
-    policies.each_ref().map(|(name, policy)| {
-        let candidate = Candidate {
-            reference: (*name).to_owned(),
-            settings: BTreeMap::new(),
-            policy: Arc::clone(policy),
-        };
-        let built_in = &policies[0].1;
-        let mut run = simulate::run(&scene, &candidate, built_in, &mut |_| ()).unwrap();
-        Lived {
-            figures: run.scorecard,
-            waits: run.nodes.remove(0).waits,
-        }
-    })
+    policies
+        .each_ref()
+        .map(|(name, policy)| live(&scene, name, policy, &policies[0].1))
 }
 
 fn rows() -> Vec<Row> {
-    let engine = Engine::new(Limits::default(), None).unwrap();
-    let policies = ["default-warm-eni", "prefix-frugal"].map(|name| {
-        let wasm = builtin::get(name).unwrap();
-        (name, Arc::new(engine.load(wasm).unwrap()))
-    });
+    let policies =
+        ["default-warm-eni", "prefix-frugal"].map(|name| (name, load(builtin::get(name).unwrap())));
     let mut rows: Vec<Row> = Vec::new();
     // Two at a time: each is a world of its own.
     let workloads = workloads();
@@ -96,7 +62,7 @@ fn rows() -> Vec<Row> {
         std::thread::scope(|scope| {
             let threads: Vec<_> = pair
                 .iter()
-                .map(|workload| scope.spawn(|| live(workload, &policies)))
+                .map(|workload| scope.spawn(|| both(workload, &policies)))
                 .collect();
             for (workload, thread) in pair.iter().zip(threads) {
                 rows.push(Row {
@@ -183,17 +149,7 @@ fn prefix_frugal_keeps_its_promise_and_the_scorecard_is_current() {
     assert!(waits_b.max <= waits_a.max, "the pod that waits longest");
     assert!(b.refused() <= a.refused(), "refused requests");
 
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scorecard.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).unwrap();
-    let (current, after) = rest.split_once(END).unwrap();
-    if std::env::var_os("ONSEN_RENEW").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}\n{table}\n{END}{after}")).unwrap();
-    } else {
-        assert_eq!(
-            current.trim(),
-            table.trim(),
-            "docs/scorecard.md is out of date: run `cargo xtask scorecard`"
-        );
-    }
+    let mut document = Document::open("docs/scorecard.md");
+    document.put("", &table);
+    document.close();
 }
