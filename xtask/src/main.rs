@@ -79,8 +79,10 @@ enum Task {
         #[arg(default_value = "")]
         part: String,
     },
-    /// Measure the built-in policies over all workloads and write the table of docs/scorecard.md
+    /// Measure the policies over the workloads and write the tables of docs/scorecard.md and the cookbook
     Scorecard,
+    /// Measure a policy in each language and write the table of docs/policies/costs.md
+    Costs,
 }
 
 fn main() -> ExitCode {
@@ -110,6 +112,7 @@ fn perform(task: Task) -> Result<(), Failure> {
         Task::Gates => ci::gates(),
         Task::Contract => contract::write(),
         Task::Docs { part } => docs::run_all(&part),
-        Task::Scorecard => test::scorecard(),
+        Task::Scorecard => test::renew("scorecard"),
+        Task::Costs => test::renew("languages"),
     }
 }

@@ -34,10 +34,10 @@ pub(crate) fn test(all: bool) -> Result<(), Failure> {
     })
 }
 
-/// The test of the scorecard, told to write the document. It fails when a promise is broken.
-pub(crate) fn scorecard() -> Result<(), Failure> {
+/// A test that holds tables of documents, told to write them. It fails when a promise is broken.
+pub(crate) fn renew(test: &str) -> Result<(), Failure> {
     policies::build(root())?;
-    let test = ["test", "--workspace", "--locked", "--test", "scorecard"];
+    let test = ["test", "--workspace", "--locked", "--test", test, "current"];
     run(cargo(&test).env("ONSEN_RENEW", "1"))
 }
 

@@ -12,6 +12,7 @@
 #![allow(clippy::allow_attributes, reason = "expectations differ by target")]
 
 mod conformance;
+mod costs;
 mod project;
 
 use onsen_policy_build::Language;
