@@ -151,8 +151,11 @@ impl Stage {
                     .env("ONSEN_LAB", alone.dir());
             }
             Place::Scratch => {
-                // Policies that documents build share what they compile with the tests'.
-                command.current_dir(scratch);
+                // Policies that documents build share what they compile with the tests', which have
+                // fetched it: there is no network in here.
+                command
+                    .current_dir(scratch)
+                    .env("CARGO_NET_OFFLINE", "true");
                 if let Some(tools) = tools::folder() {
                     command.env("CARGO_TARGET_DIR", tools.join("target"));
                 }
