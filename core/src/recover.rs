@@ -17,16 +17,22 @@ use crate::time::Millis;
 
 const RECOVERED: &str = "recovered-";
 
-/// The key of a sandbox of which only the address is known.
-pub fn key_of_address(address: IpAddr) -> SandboxKey {
+/// How much of the end of a link's name tells the pod: its start is a setting, which may change.
+const POD_DIGITS: usize = 11;
+
+/// The key of a sandbox of which the address and the link on the host are known, and nothing else. By the
+/// address alone it might be taken for the one that had the address before.
+pub fn key_of_link(address: IpAddr, link: &str) -> SandboxKey {
+    let start = link.len().saturating_sub(POD_DIGITS);
+    let digits = link.get(start..).unwrap_or(link);
     SandboxKey {
         network: "aws-cni".into(),
-        container: format!("{RECOVERED}{address}"),
+        container: format!("{RECOVERED}{address}-{digits}"),
         interface: "eth0".into(),
     }
 }
 
-/// Whether nothing but the address is known of a sandbox.
+/// Whether nothing but the address and the link is known of a sandbox.
 pub fn is_recovered(key: &SandboxKey) -> bool {
     key.container.starts_with(RECOVERED)
 }
@@ -91,13 +97,14 @@ pub fn recover(
             .push(format!("the checkpoint cannot be trusted: {why}")),
         Found::Nothing => {}
     }
-    let leads_to = |address| {
-        let mut linked = pods.iter().filter(|pod| pod.link.is_some());
-        linked.any(|pod| pod.address == address)
+    let leads_to = |allocation: &Allocation| {
+        let mut keys =
+            (pods.iter()).filter_map(|pod| Some(key_of_link(pod.address, pod.link.as_deref()?)));
+        keys.any(|key| key == allocation.key)
     };
     for allocation in &recovered.saved.allocations {
         let here = if is_recovered(&allocation.key) {
-            leads_to(allocation.address)
+            leads_to(allocation)
         } else {
             is_here(allocation)
         };
@@ -122,7 +129,7 @@ pub fn recover(
             pod.address
         ));
         recovered.saved.allocations.push(Allocation {
-            key: key_of_address(pod.address),
+            key: key_of_link(pod.address, link),
             address: pod.address,
             pod: PodName::default(),
             since: now,

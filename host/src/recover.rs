@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use onsen_core::effect::Allocation;
 use onsen_core::ids::PodName;
-pub(crate) use onsen_core::recover::{PodLink, Recovered, key_of_address};
+pub(crate) use onsen_core::recover::{PodLink, Recovered, key_of_link};
 use onsen_core::time::Millis;
 
 use crate::checkpoint::Found;
@@ -110,7 +110,10 @@ mod tests {
         assert_eq!(recovered.stale, BTreeSet::from([[10, 0, 0, 8].into()]));
         let allocation = &recovered.saved.allocations[0];
         assert_eq!(allocation.address, IpAddr::from([10, 0, 0, 7]));
-        assert_eq!(allocation.key, key_of_address(allocation.address));
+        assert_eq!(
+            allocation.key,
+            key_of_link(allocation.address, "eni0d7763386da")
+        );
         assert!(recovered.gone.is_empty());
         assert_eq!(recovered.remarks.len(), 2);
     }
@@ -118,7 +121,7 @@ mod tests {
     #[test]
     fn what_was_rebuilt_once_is_known_again_after_the_next_start() {
         let rebuilt = Allocation {
-            key: key_of_address([10, 0, 0, 7].into()),
+            key: key_of_link([10, 0, 0, 7].into(), "old0d7763386da"),
             address: [10, 0, 0, 7].into(),
             pod: PodName::default(),
             since: 1,

@@ -286,8 +286,9 @@ impl CniBackend for Door {
         let container = key.container.clone();
         let mut reply = self.release(key).await?;
         if let (Reply::UnknownSandbox, Some(address)) = (&reply, told) {
-            // Found in the kernel after the checkpoint was lost: known by its address only.
-            reply = self.release(recover::key_of_address(address)).await?;
+            // Found in the kernel after the checkpoint was lost: known by its address and its link only.
+            let link = onsen_wiring::suffix(&namespace, &name, 0);
+            reply = self.release(recover::key_of_link(address, &link)).await?;
         }
         match reply {
             Reply::Released(holding) => {

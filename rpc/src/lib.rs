@@ -32,8 +32,9 @@ pub const UNKNOWN_POD: &str = "datastore: unknown pod";
 /// Our addition. Upstream's daemon does not send it and upstream's plugin does not read it.
 pub const REASON_METADATA: &str = "onsen-reason";
 
-/// Request metadata of `DelNetwork`: the address that the result of ADD names. By it a daemon that has
-/// lost its checkpoint finds the sandbox, and only by it: another sandbox of the same pod may run.
+/// Request metadata of `DelNetwork`: the address that the result of ADD names. By it and the
+/// pod's name a daemon that has lost its checkpoint finds the sandbox: another sandbox of the same pod may run, and
+/// another pod may have the address by now.
 ///
 /// Our addition. Upstream's plugin does not send it and upstream's daemon does not read it.
 pub const ADDRESS_METADATA: &str = "onsen-address";

@@ -7,7 +7,7 @@
 use onsen_core::effect::Reply;
 use onsen_core::event::Event;
 use onsen_core::ids::RequestId;
-use onsen_core::recover::key_of_address;
+use onsen_core::recover::key_of_link;
 use onsen_core::time::{Millis, SECOND};
 
 use super::node::SimNode;
@@ -118,7 +118,7 @@ impl SimNode {
             return;
         }
         let key = match it.link {
-            Some(address) if by_address => key_of_address(address),
+            Some(address) if by_address => key_of_link(address, &it.link_name()),
             _ => it.key_of(attempt),
         };
         let request = self.pods.request(
