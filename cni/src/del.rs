@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use onsen_net::Net;
+use onsen_net::{Net, NetError};
 use onsen_rpc::{DelNetworkReply, REASON_POD_DELETED};
 use onsen_wiring::PodWiring;
 
@@ -131,17 +131,35 @@ async fn tear_down_by_result(told: &[PodWiring], log: &Log) -> Result<(), CniErr
         ));
     }
     for wiring in told {
+        // A DEL may be repeated long after; the address may be another pod's by then.
+        let elsewhere = async {
+            Net::open()?
+                .leads_elsewhere(wiring.address, &wiring.host_link)
+                .await
+        }
+        .await;
+        if elsewhere.map_err(not_torn(wiring.address))? {
+            log.info(format_args!(
+                "{} leads to another pod by now: nothing to do",
+                wiring.address
+            ));
+            continue;
+        }
         tear_down(wiring.address, wiring.table, log).await?;
     }
     Ok(())
 }
 
-async fn tear_down(address: IpAddr, table: u32, log: &Log) -> Result<(), CniError> {
-    let torn = async { Net::open()?.unwire_pod(address, table).await }.await;
-    torn.map_err(|source| CniError::Teardown {
+fn not_torn(address: IpAddr) -> impl Fn(NetError) -> CniError {
+    move |source| CniError::Teardown {
         address: address.to_string(),
         source,
-    })?;
+    }
+}
+
+async fn tear_down(address: IpAddr, table: u32, log: &Log) -> Result<(), CniError> {
+    let torn = async { Net::open()?.unwire_pod(address, table).await }.await;
+    torn.map_err(not_torn(address))?;
     log.info(format_args!("nothing leads to {address} any more"));
     Ok(())
 }

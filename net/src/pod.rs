@@ -202,6 +202,24 @@ impl Net {
         self.delete_route(None, &host_route(address)).await
     }
 
+    /// Whether the address leads to the link of another pod by now, which was given it since.
+    pub async fn leads_elsewhere(
+        &self,
+        address: IpAddr,
+        host_link: &str,
+    ) -> Result<bool, NetError> {
+        let routes = self.routes(Family::of(address)).await?;
+        let Some(found) = routes
+            .iter()
+            .find(|found| found.route == host_route(address))
+        else {
+            return Ok(false);
+        };
+        let links = self.links().await?;
+        let to = links.iter().find(|link| link.index == found.link);
+        Ok(to.is_some_and(|link| link.name != host_link))
+    }
+
     /// Removes what a vanished pod left behind, whichever ENI it was on.
     pub async fn forget_pod(&self, address: IpAddr) -> Result<(), NetError> {
         let to = to_pod(address);

@@ -413,6 +413,25 @@ fn a_pod_is_taken_down_twice_without_complaint() {
 }
 
 #[test]
+fn an_address_that_went_to_another_pod_leads_elsewhere() {
+    in_fresh_namespace(|| async {
+        let _vpc = node();
+        let net = Net::open().unwrap();
+        set_up(&net).await;
+        let (first, second) = (Place::new(), Place::new());
+        let before = pod_wiring();
+        let leads_elsewhere = || net.leads_elsewhere(before.address, &before.host_link);
+        assert!(!leads_elsewhere().await.unwrap(), "nothing leads there");
+        wire_pod(&net, &first.namespace, &before).await.unwrap();
+        assert!(!leads_elsewhere().await.unwrap());
+        let mut after = pod_wiring();
+        after.host_link = "eni00000000002".to_owned();
+        wire_pod(&net, &second.namespace, &after).await.unwrap();
+        assert!(leads_elsewhere().await.unwrap());
+    });
+}
+
+#[test]
 fn a_vanished_pod_is_forgotten_whichever_table_it_used() {
     in_fresh_namespace(|| async {
         let net = Net::open().unwrap();

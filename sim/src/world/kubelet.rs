@@ -193,10 +193,10 @@ impl SimNode {
             Reply::Assigned(holding) => {
                 it.state = PodState::Running;
                 it.waited = Some(around.now - it.arrived_at);
-                it.link = Some(holding.address);
                 if it.attempts > 1 {
                     around.marks.hit("served-by-a-later-sandbox");
                 }
+                self.pods.wire(pod, holding.address);
                 let given = around.truth.given(
                     (around.place, pod),
                     (holding.address, &holding.eni),

@@ -36,6 +36,8 @@ pub struct Pod {
     pub(super) attempts: u32,
     /// What the host's link of it leads to; the link stays until a DEL has ended well.
     pub(super) link: Option<IpAddr>,
+    /// Whether the kernel leads the address to it: the route of the pod that is wired last replaces the others'.
+    pub(super) leads: bool,
 }
 
 impl Pod {
@@ -121,8 +123,20 @@ impl Pods {
             state: PodState::Waiting,
             attempts: 0,
             link: None,
+            leads: false,
         });
         self.all.len() - 1
+    }
+
+    /// A pod's link is set up.
+    pub(super) fn wire(&mut self, pod: usize, address: IpAddr) {
+        for (place, it) in self.all.iter_mut().enumerate() {
+            if place == pod {
+                (it.link, it.leads) = (Some(address), true);
+            } else if it.link == Some(address) {
+                it.leads = false;
+            }
+        }
     }
 
     /// The newest pod of that name that is still here.

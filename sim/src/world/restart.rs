@@ -120,7 +120,9 @@ impl SimNode {
         }
         let now = self.time(around.now);
         let found = self.found(around);
-        let links: Vec<PodLink> = (self.pods.all.iter())
+        let linked = || self.pods.all.iter().filter(|pod| pod.link.is_some());
+        let links: Vec<PodLink> = linked()
+            .filter(|pod| pod.leads)
             .filter_map(|pod| {
                 Some(PodLink {
                     address: pod.link?,
@@ -128,10 +130,7 @@ impl SimNode {
                 })
             })
             .collect();
-        let is_here = |allocation: &Allocation| {
-            let own = format!("eni-{}", allocation.pod.name);
-            links.iter().any(|it| it.link.as_ref() == Some(&own))
-        };
+        let is_here = |allocation: &Allocation| linked().any(|pod| pod.name == allocation.pod.name);
         let recovered = recover(found, self.disk.knows_rest(), &links, is_here, now);
         if recovered.forgotten {
             // Until the node has written what it lets cool, the next start must not trust the old file.

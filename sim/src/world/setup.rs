@@ -178,14 +178,14 @@ impl World {
                     continue;
                 };
                 (pod.state, pod.waited) = (PodState::Running, Some(0));
-                pod.link = Some(address);
-                self.truth.runs((place, number - 1), address);
                 saved.allocations.push(Allocation {
                     key: pod.key(),
                     address,
                     pod: pod.full_name(),
                     since: START,
                 });
+                pods.wire(number - 1, address);
+                self.truth.runs((place, number - 1), address);
             }
             if saved.allocations.len() - before < wanted.pods as usize {
                 return Err(bad_pool(format!(
