@@ -141,6 +141,8 @@ impl Journal {
             };
         }
         let later = core::mem::take(&mut self.queued);
+        // What the failed write was to say beside the allocations, the next one must.
+        self.queued.rest_changed = batch.rest_changed || later.rest_changed;
         for change in later.changes.iter().rev().chain(batch.changes.iter().rev()) {
             undo(change, pool, now);
         }

@@ -32,9 +32,6 @@ const OUTCOME_AGE: Millis = 15 * MINUTE;
 /// Stands where EC2's code would: the call was not sent.
 const NOT_DURABLE: &str = "NotDurable";
 
-/// More addresses of one block are not in use: no node runs so many pods.
-const MAX_IN_USE: usize = 256;
-
 /// How an earlier action ended.
 #[derive(Clone, Debug)]
 pub(crate) struct PastOutcome {
@@ -244,15 +241,7 @@ impl Node {
         let until = now + times.cooldown.max(times.consistency) + times.settle;
         self.want_look(now + times.consistency);
         self.journal.touch();
-        let blocks: Vec<_> = (self.pool.enis.iter())
-            .flat_map(|eni| eni.blocks.keys().copied())
-            .collect();
-        for cidr in blocks {
-            // Of a block as large as IPv6's only the lowest addresses can have been in use.
-            for address in cidr.addresses().take(MAX_IN_USE) {
-                self.pool.cool(address, until);
-            }
-        }
+        self.pool.let_all_cool(until);
     }
 
     /// Something happened. Perform the effects in order.

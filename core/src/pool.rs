@@ -268,9 +268,15 @@ pub(crate) struct Pool {
     holdings: BTreeMap<SandboxKey, Allocation>,
     holders: BTreeMap<IpAddr, SandboxKey>,
     cooling: BTreeMap<IpAddr, Millis>,
+    /// Until then what a read shows may have been given back lately, by a life of the daemon of which
+    /// nothing is known.
+    news_cool_until: Millis,
     /// Addresses that pods hold and EC2 has put on another ENI, until people are told.
     pub(crate) strayed: Vec<IpAddr>,
 }
+
+/// Of a block as large as IPv6's only the lowest addresses can have been in use.
+const MAX_IN_USE: usize = 256;
 
 impl Pool {
     pub(crate) fn eni(&self, id: &EniId) -> Option<&Eni> {
@@ -327,6 +333,9 @@ impl Pool {
             (block.assigned, block.cooling, block.contested) = (assigned, cooling, contested);
             if assigned > 0 {
                 block.idle_since = 0;
+            }
+            if lag > 0 && now < self.news_cool_until && !contested {
+                self.let_cool(cidr, self.news_cool_until);
             }
         }
         news
@@ -467,6 +476,23 @@ impl Pool {
             && let Some(block) = self.block_mut(address)
         {
             block.cooling += 1;
+        }
+    }
+
+    /// Lets all addresses cool that nobody holds, also those of which the next reads will tell.
+    pub(crate) fn let_all_cool(&mut self, until: Millis) {
+        self.news_cool_until = until;
+        let blocks: Vec<_> = (self.enis.iter())
+            .flat_map(|eni| eni.blocks.keys().copied())
+            .collect();
+        for cidr in blocks {
+            self.let_cool(cidr, until);
+        }
+    }
+
+    fn let_cool(&mut self, cidr: Cidr, until: Millis) {
+        for address in cidr.addresses().take(MAX_IN_USE) {
+            self.cool(address, until);
         }
     }
 
