@@ -371,7 +371,10 @@ impl Pool {
         }
         for eni in self.enis.iter_mut().filter(|eni| eni.id != *id) {
             let Eni { blocks, gone, .. } = eni;
-            for (old, _) in blocks.extract_if(.., |it, _| it.overlaps(&cidr)) {
+            // What is contested fills a slot until a later read tells whose it is.
+            let leaves =
+                |it: &Cidr, block: &mut Block| it.overlaps(&cidr) && (lag == 0 || !block.contested);
+            for (old, _) in blocks.extract_if(.., leaves) {
                 let holders = self.holders.keys().copied();
                 self.strayed.extend(holders.filter(|it| old.contains(*it)));
                 gone.insert(old, now);
