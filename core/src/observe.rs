@@ -232,16 +232,7 @@ impl Node {
                 report(out, Severity::Info, "eni-adopted", message);
                 continue;
             }
-            let fate = if self.give_up(&facts.id) {
-                "deleted"
-            } else {
-                "attached again"
-            };
-            let message = format!(
-                "{} is this node's and attached to nothing; it is {fate}",
-                facts.id
-            );
-            report(out, Severity::Warning, "eni-orphan", message);
+            self.settle_orphan(&facts.id, out);
         }
     }
 
@@ -289,7 +280,7 @@ impl Node {
                     None => self.lose_eni(id, asked_at, out),
                 }
             } else if !fresh_change && !waits_for_attach {
-                self.suspect_eni(id, asked_at, out);
+                self.suspect_eni(id, detached.is_some(), asked_at, out);
             }
             return;
         };
@@ -466,7 +457,8 @@ impl Node {
         self.execute(checked.plan, now, out);
     }
 
-    fn suspect_eni(&mut self, id: &EniId, asked_at: Millis, out: &mut Vec<Effect>) {
+    /// It is not shown where it was thought to be. `loose`: it is shown, and attached to nothing.
+    fn suspect_eni(&mut self, id: &EniId, loose: bool, asked_at: Millis, out: &mut Vec<Effect>) {
         let consistency = self.config.times.consistency;
         let Some(eni) = self.pool.eni_mut(id) else {
             return;
@@ -476,9 +468,35 @@ impl Node {
                 eni.missing_since = Some(asked_at);
                 self.want_look(asked_at + consistency);
             }
-            Some(since) if asked_at >= since + consistency => self.lose_eni(id, asked_at, out),
-            Some(since) => self.want_look(since + consistency),
+            Some(since) if asked_at < since + consistency => self.want_look(since + consistency),
+            Some(_) if loose => self.came_loose(id, out),
+            Some(_) => self.lose_eni(id, asked_at, out),
         }
+    }
+
+    /// Somebody else has detached it. It is still this node's, and counts.
+    fn came_loose(&mut self, id: &EniId, out: &mut Vec<Effect>) {
+        let Some(eni) = self.pool.eni_mut(id) else {
+            return;
+        };
+        if eni.link != Link::Absent {
+            out.push(Effect::ForgetEni(eni.link_facts()));
+            eni.link = Link::Absent;
+        }
+        eni.attachment = None;
+        eni.missing_since = None;
+        self.settle_orphan(id, out);
+    }
+
+    /// What becomes of an ENI that is this node's and attached to nothing.
+    fn settle_orphan(&mut self, id: &EniId, out: &mut Vec<Effect>) {
+        let fate = if self.give_up(id) {
+            "deleted"
+        } else {
+            "attached again"
+        };
+        let message = format!("{id} is this node's and attached to nothing; it is {fate}");
+        report(out, Severity::Warning, "eni-orphan", message);
     }
 
     /// A change says nothing of blocks that were there long before it: no read is so old that it would
