@@ -19,7 +19,7 @@ use core::net::IpAddr;
 
 use crate::cidr::Cidr;
 use crate::config::{Config, StartFacts};
-use crate::effect::{Allocation, Decider, Ec2Request, Effect, NoAddress, Reply, Saved};
+use crate::effect::{Allocation, Decider, Ec2Request, Effect, Leaving, NoAddress, Reply, Saved};
 use crate::event::{Ec2Gave, Ec2Outcome, EniFacts, Event, Observation};
 use crate::ids::{EniId, IntentId, RequestId, SandboxKey};
 use crate::proposal::{Proposal, Request};
@@ -232,6 +232,14 @@ impl Auditor {
         for book in auditor.books.values_mut() {
             book.changed_at = 0;
         }
+        // What the daemon before gave back may be shown by later reads, though this one shows it no more.
+        for Leaving { eni, blocks } in &facts.saved.leaving {
+            if let Some(book) = auditor.books.get_mut(eni) {
+                let gone = blocks.iter().filter(|cidr| !book.blocks.contains(cidr));
+                book.gone.extend(gone.map(|cidr| (*cidr, now)));
+                book.leaving.clone_from(blocks);
+            }
+        }
         Ok(auditor)
     }
 
@@ -269,7 +277,13 @@ impl Auditor {
                 book.miss(&facts.blocks, look, consistency);
             }
             if settled && let Some(facts) = seen.get(id) {
-                book.blocks.clone_from(&facts.blocks);
+                let stale = |cidr: &Cidr| {
+                    book.gone
+                        .get(cidr)
+                        .is_some_and(|at| look < at + consistency)
+                };
+                let shown = facts.blocks.iter().filter(|cidr| !stale(cidr));
+                book.blocks = shown.copied().collect();
                 book.rumours.clear();
             }
             book.settled = settled;
