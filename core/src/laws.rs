@@ -121,6 +121,8 @@ pub struct Auditor {
     /// ENIs that EC2 said are gone, and when: a read may show them for a while.
     departed: BTreeMap<EniId, Millis>,
     foreign: u32,
+    /// When the newest read came, and what had been told of ready ENIs before it.
+    before_look: (Millis, BTreeMap<EniId, BTreeSet<Cidr>>),
     creating: BTreeMap<IntentId, u32>,
     doubtful_creates: u32,
     calls: BTreeMap<IntentId, Ec2Request>,
@@ -178,6 +180,7 @@ impl Auditor {
             durable: facts.saved.clone(),
             newest: facts.saved.clone(),
             look_asked_at: now,
+            before_look: Default::default(),
             fresh_view: config.times.fresh_view,
             question: None,
             wanted: Vec::new(),
@@ -364,6 +367,9 @@ impl Auditor {
                 }
             }
             Event::Observed(observation) => {
+                let ready = self.books.iter().filter(|(_, book)| book.ready);
+                let told = ready.map(|(id, book)| (id.clone(), self.told_of(book)));
+                self.before_look = (now, told.collect());
                 for (id, book) in &mut self.books {
                     if book.doubt {
                         book.doubt = false;
@@ -381,7 +387,13 @@ impl Auditor {
                         let left =
                             |cidr: &Cidr| leaving.contains(cidr) && !facts.blocks.contains(cidr);
                         let look = self.look_asked_at;
-                        gone.extend(blocks.iter().filter(|it| left(it)).map(|it| (*it, look)));
+                        // A read that may be older than the block does not tell that it has left.
+                        let sure = |cidr: &&Cidr| {
+                            let known = book.blocks_confirmed.get(*cidr);
+                            known.is_none_or(|at| at + self.consistency <= look)
+                        };
+                        let left_surely = blocks.iter().filter(|it| left(it)).filter(sure);
+                        gone.extend(left_surely.map(|it| (*it, look)));
                         blocks.retain(|cidr| !left(cidr));
                         rumours.retain(|cidr| !left(cidr));
                     }
@@ -562,6 +574,13 @@ impl Auditor {
                 }
                 book.confirm(blocks, now);
             }
+            // Perhaps it hangs on this instance, by an attach whose answer was lost.
+            (Ec2Request::AttachEni { .. }, Ec2Outcome::Refused { code, .. })
+                if code == "InvalidNetworkInterface.InUse" =>
+            {
+                book.doubt = true;
+                book.unsure = true;
+            }
             (Ec2Request::AttachEni { .. }, Ec2Outcome::Done(_)) => {
                 (book.hung, book.absent) = (true, false);
                 book.confirm([], now);
@@ -725,6 +744,17 @@ impl Auditor {
         }
     }
 
+    /// The blocks that EC2 has told of.
+    fn told_of(&self, book: &Book) -> BTreeSet<Cidr> {
+        // What EC2 gave a moment ago outranks a read that does not show it yet.
+        let lately = book.blocks_confirmed.iter().filter(|(cidr, at)| {
+            self.look_asked_at < **at + self.consistency && !book.gone.contains_key(*cidr)
+        });
+        let lately = lately.map(|(cidr, _)| cidr);
+        let told = book.blocks.iter().chain(&book.rumours).chain(lately);
+        told.copied().collect()
+    }
+
     fn given(
         &mut self,
         key: SandboxKey,
@@ -756,16 +786,20 @@ impl Auditor {
                 Err(format!("P4: {key:?} held {before} and is given {address}"))
             };
         }
-        let confirmed = self.books.get(eni).is_some_and(|book| {
-            // What EC2 gave a moment ago outranks a read that does not show it yet.
-            let lately = book.blocks_confirmed.iter().filter(|(cidr, at)| {
-                self.look_asked_at < **at + self.consistency && !book.gone.contains_key(*cidr)
-            });
-            let lately = lately.map(|(cidr, _)| cidr);
-            let mut told = book.blocks.iter().chain(&book.rumours).chain(lately);
-            book.ready && told.any(|cidr| cidr.contains(address))
-        });
-        if !confirmed {
+        let has = |blocks: &BTreeSet<Cidr>| blocks.iter().any(|cidr| cidr.contains(address));
+        let confirmed = self
+            .books
+            .get(eni)
+            .is_some_and(|book| book.ready && has(&self.told_of(book)));
+        // It may have been picked before the newest read came, and waited for the disk since.
+        let (looked_at, before) = &self.before_look;
+        let picked_before = self
+            .durable
+            .allocations
+            .iter()
+            .any(|it| it.address == address && it.since <= *looked_at)
+            && before.get(eni).is_some_and(has);
+        if !confirmed && !picked_before {
             return Err(format!(
                 "P2: {address} is given and EC2 or the link of {eni} did not confirm it"
             ));

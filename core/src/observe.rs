@@ -246,6 +246,9 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let consistency = self.config.times.consistency;
+        if let Some(facts) = attached.or(detached) {
+            self.count_misses(id, facts, asked_at, out);
+        }
         let Some(eni) = self.pool.eni_mut(id) else {
             return;
         };
@@ -533,14 +536,49 @@ impl Node {
                 self.want_look(asked_at + consistency);
             }
             Some(since) if asked_at >= since + consistency => {
-                eni.blocks.remove(&cidr);
-                let message =
-                    format!("EC2 does not show {cidr} on {id} any more; it leaves the pool");
-                report(out, Severity::Warning, "block-lost", message);
-                self.report_lost(|address| cidr.contains(address), out);
+                self.lose_block(id, cidr, asked_at, out);
             }
             Some(since) => self.want_look(since + consistency),
         }
+    }
+
+    /// Two reads that cannot both be older than a block do not show it: it is gone, whatever else
+    /// changes on its ENI.
+    fn count_misses(
+        &mut self,
+        id: &EniId,
+        facts: &EniFacts,
+        asked_at: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let consistency = self.config.times.consistency;
+        let mut lost = Vec::new();
+        for (cidr, block) in self
+            .pool
+            .eni_mut(id)
+            .into_iter()
+            .flat_map(|eni| &mut eni.blocks)
+        {
+            if facts.blocks.contains(cidr) {
+                block.missed_at = block.missed_at.filter(|at| asked_at < *at + consistency);
+            } else if asked_at >= *block.missed_at.get_or_insert(asked_at) + consistency {
+                lost.push(*cidr);
+            }
+        }
+        for cidr in lost {
+            self.lose_block(id, cidr, asked_at, out);
+        }
+    }
+
+    fn lose_block(&mut self, id: &EniId, cidr: Cidr, asked_at: Millis, out: &mut Vec<Effect>) {
+        let Some(eni) = self.pool.eni_mut(id) else {
+            return;
+        };
+        eni.blocks.remove(&cidr);
+        eni.gone.insert(cidr, asked_at);
+        let message = format!("EC2 does not show {cidr} on {id} any more; it leaves the pool");
+        report(out, Severity::Warning, "block-lost", message);
+        self.report_lost(|address| cidr.contains(address), out);
     }
 
     /// EC2 has this ENI no more.

@@ -51,6 +51,8 @@ pub(crate) struct Block {
     /// A read shows it here, and newer word does not, or has it on another ENI: it fills a slot and
     /// serves nobody until a later read tells.
     pub(crate) contested: bool,
+    /// When the first of the reads was asked for that do not show it. One alone may be older than the block.
+    pub(crate) missed_at: Option<Millis>,
 }
 
 impl Block {
@@ -329,6 +331,9 @@ impl Pool {
             ..Block::default()
         });
         block.confirmed_at = block.confirmed_at.max(now);
+        if lag == 0 {
+            (block.missed_at, block.missing_since) = (None, None);
+        }
         if news || block.contested {
             (block.assigned, block.cooling, block.contested) = (assigned, cooling, contested);
             if assigned > 0 {
