@@ -7,6 +7,7 @@
 //! newest first.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use crate::cidr::Cidr;
 use crate::effect::{Allocation, NoAddress, Reply};
@@ -52,9 +53,17 @@ pub(crate) struct Journal {
     generation: u64,
     writing: Option<Batch>,
     queued: Batch,
+    /// Addresses whose release was undone. A write that failed may have reached the disk all the same, where
+    /// nobody holds them: until a later one is durable they are written down as cooling, too.
+    undone: Vec<IpAddr>,
 }
 
 impl Journal {
+    /// Addresses that are held, and that the next life of the daemon may find free.
+    pub(crate) fn perhaps_free(&self) -> &[IpAddr] {
+        &self.undone
+    }
+
     pub(crate) fn assigned(&mut self, key: &SandboxKey) {
         self.queued.changes.push(Change::Assigned(key.clone()));
     }
@@ -135,6 +144,7 @@ impl Journal {
             return Written::default();
         };
         if durable {
+            self.undone.clear();
             return Written {
                 replies: batch.replies,
                 calls: batch.calls,
@@ -144,6 +154,9 @@ impl Journal {
         // What the failed write was to say beside the allocations, the next one must.
         self.queued.rest_changed = batch.rest_changed || later.rest_changed;
         for change in later.changes.iter().rev().chain(batch.changes.iter().rev()) {
+            if let Change::Released(allocation) = change {
+                self.undone.push(allocation.address);
+            }
             undo(change, pool, now);
         }
         let replies = batch.replies.into_iter().chain(later.replies);

@@ -115,6 +115,8 @@ pub struct Node {
     pub(crate) last_intent: u64,
     /// What the newest write tells the next life of the daemon to expect: what comes, what leaves.
     pub(crate) told: (Vec<ComingEni>, Vec<Leaving>),
+    /// No cooling ends before a look has come that was asked for at or after this time.
+    pub(crate) cooling_waits: Option<Millis>,
 }
 
 impl Node {
@@ -145,6 +147,7 @@ impl Node {
             throttle: Throttle::new(config.times.backoff, seed),
             jitter: Jitter(seed ^ 0x5eed),
             last_intent: 0,
+            cooling_waits: None,
             told: (facts.saved.coming.clone(), facts.saved.leaving.clone()),
             config,
         };
@@ -239,6 +242,7 @@ impl Node {
     fn let_all_cool(&mut self, now: Millis) {
         let times = self.config.times;
         let until = now + times.cooldown.max(times.consistency) + times.settle;
+        self.cooling_waits = Some(now + times.consistency);
         self.want_look(now + times.consistency);
         self.journal.touch();
         self.pool.let_all_cool(until);
@@ -303,7 +307,9 @@ impl Node {
     /// Draws every consequence of the state as it is now.
     fn settle(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.report_strayed(out);
-        self.pool.end_cooling(now);
+        if self.cooling_waits.is_none() {
+            self.pool.end_cooling(now);
+        }
         self.mistrusted.retain(|_, (_, until)| *until > now);
         while self.outcomes.len() > MAX_OUTCOMES
             || self
@@ -324,13 +330,19 @@ impl Node {
             self.journal.touch();
         }
         if let Some((generation, rest_changed)) = self.journal.next_write() {
+            let mut saved = Saved {
+                coming: self.told.0.clone(),
+                leaving: self.told.1.clone(),
+                ..self.pool.saved()
+            };
+            let until = now + self.config.times.cooldown;
+            let perhaps_free = self.journal.perhaps_free().iter();
+            saved.cooling.extend(perhaps_free.map(|it| (*it, until)));
+            saved.cooling.sort_unstable();
+            saved.cooling.dedup_by_key(|it| it.0);
             out.push(Effect::Checkpoint {
                 generation,
-                saved: Saved {
-                    coming: self.told.0.clone(),
-                    leaving: self.told.1.clone(),
-                    ..self.pool.saved()
-                },
+                saved,
                 rest_changed,
             });
         }
@@ -617,6 +629,8 @@ impl Node {
                 let rests = |call: Ec2Request| self.throttle.until(call.action());
                 eni.retry_at.max(self.next_call(place).map_or(0, rests))
             });
+        let ends = self.pool.cooling().values().copied();
+        let cooling = ends.filter(|_| self.cooling_waits.is_none());
         policy
             .into_iter()
             .chain(calm)
@@ -625,7 +639,7 @@ impl Node {
             .chain(wanted)
             .chain(retries)
             .chain(self.waiting.0.iter().map(|waiter| waiter.deadline))
-            .chain(self.pool.cooling().values().copied())
+            .chain(cooling)
             .min()
     }
 }

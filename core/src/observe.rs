@@ -94,6 +94,7 @@ impl Node {
             return;
         };
         self.looks.failures = 0;
+        self.cooling_waits = self.cooling_waits.filter(|at| asked_at < *at);
         for subnet in observation.subnets {
             let memory = self.subnets.entry(subnet.id).or_default();
             memory.free_addresses = Some(subnet.free_addresses);
@@ -318,7 +319,6 @@ impl Node {
             for cidr in eni.news(facts, asked_at, consistency) {
                 self.pool.hear_of_block(id, cidr, asked_at);
             }
-            self.suspect_old_blocks(id, facts, asked_at, out);
             return;
         }
         if let (Some(known), Some(seen)) = (&mut eni.attachment, &facts.attachment) {
@@ -410,7 +410,6 @@ impl Node {
         for cidr in news {
             found += u32::from(self.pool.add_block(id, cidr, asked_at, consistency));
         }
-        self.suspect_old_blocks(id, facts, asked_at, out);
         if asked > 0 {
             let code = if found == 0 { "Unknown" } else { "" };
             self.record(PastOutcome {
@@ -502,26 +501,6 @@ impl Node {
         report(out, Severity::Warning, "eni-orphan", message);
     }
 
-    /// A change says nothing of blocks that were there long before it: no read is so old that it would
-    /// not show them.
-    fn suspect_old_blocks(
-        &mut self,
-        id: &EniId,
-        facts: &EniFacts,
-        asked_at: Millis,
-        out: &mut Vec<Effect>,
-    ) {
-        let surely = asked_at.saturating_sub(self.config.times.consistency);
-        let blocks = self.pool.eni(id).map(|eni| &eni.blocks);
-        let missed: Vec<Cidr> = (blocks.into_iter().flatten())
-            .filter(|(cidr, block)| block.since <= surely && !facts.blocks.contains(cidr))
-            .map(|(cidr, _)| *cidr)
-            .collect();
-        for cidr in missed {
-            self.suspect_block(id, cidr, asked_at, out);
-        }
-    }
-
     fn suspect_block(&mut self, id: &EniId, cidr: Cidr, asked_at: Millis, out: &mut Vec<Effect>) {
         let consistency = self.config.times.consistency;
         let Some(eni) = self.pool.eni_mut(id) else {
@@ -542,8 +521,8 @@ impl Node {
         }
     }
 
-    /// Two reads that cannot both be older than a block do not show it: it is gone, whatever else
-    /// changes on its ENI.
+    /// Whatever else changes on its ENI: no read is so old that it would not show a block that was there long
+    /// before; and what two reads do not show that cannot both be older than it, is gone.
     fn count_misses(
         &mut self,
         id: &EniId,
@@ -552,7 +531,7 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let consistency = self.config.times.consistency;
-        let mut lost = Vec::new();
+        let (mut suspects, mut lost) = (Vec::new(), Vec::new());
         for (cidr, block) in self
             .pool
             .eni_mut(id)
@@ -563,7 +542,12 @@ impl Node {
                 block.missed_at = block.missed_at.filter(|at| asked_at < *at + consistency);
             } else if asked_at >= *block.missed_at.get_or_insert(asked_at) + consistency {
                 lost.push(*cidr);
+            } else if asked_at >= block.since + consistency {
+                suspects.push(*cidr);
             }
+        }
+        for cidr in suspects {
+            self.suspect_block(id, cidr, asked_at, out);
         }
         for cidr in lost {
             self.lose_block(id, cidr, asked_at, out);
