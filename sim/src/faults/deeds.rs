@@ -262,7 +262,7 @@ impl Life {
         let before = world.mutations();
         world.advance(REST_FOR)?;
         if world.mutations() != before {
-            let law = "L1: after it came to rest EC2 was asked to change something".to_owned();
+            let law = "L1: after it came to rest something was changed".to_owned();
             return Err(world.restless(law));
         }
         world.check_agreement()

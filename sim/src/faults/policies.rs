@@ -23,7 +23,7 @@ pub(super) const ALL: [(&str, Native); 7] = [
 /// Addresses to spare that the sensible policy keeps.
 const SPARE: u32 = 4;
 /// How long it leaves a subnet alone that had nothing, while pods wait and while none does.
-const SHORTAGE_PAUSE: (u64, u64) = (2 * MINUTE, 180 * MINUTE);
+const SHORTAGE_PAUSE: (u64, u64) = (2 * MINUTE, 10 * MINUTE);
 /// How long it leaves alone what EC2 refused.
 const REFUSAL_PAUSE: u64 = 5 * SECOND;
 

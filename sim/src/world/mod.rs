@@ -351,7 +351,7 @@ impl World {
         }
     }
 
-    /// Calls so far by which nodes asked EC2 to change something.
+    /// Calls so far by which EC2 changed something for a node.
     pub fn mutations(&self) -> u64 {
         self.nodes.iter().map(|it| it.mutations).sum()
     }

@@ -10,7 +10,7 @@ use onsen_core::laws::Auditor;
 use onsen_core::node::Node;
 use onsen_core::proposal::Proposal;
 use onsen_core::recover::Found;
-use onsen_core::snapshot::{EniPhase, Snapshot};
+use onsen_core::snapshot::{EniPhase, KeepReason, Snapshot};
 use onsen_core::status::{EniStatus, Summary};
 use onsen_core::time::{Millis, SECOND};
 use onsen_policy_runner::documents::in_words;
@@ -108,7 +108,7 @@ pub struct SimNode {
     pub(super) baseline: BTreeMap<Operation, u64>,
     /// Events that a core has handled.
     pub(super) steps: u64,
-    /// Calls by which EC2 was asked to change something.
+    /// Calls by which EC2 changed something. A subnet that has no address may be asked again at times.
     pub(super) mutations: u64,
     pub(super) spoil: Spoil,
 }
@@ -254,6 +254,10 @@ impl SimNode {
     /// See the module.
     pub(super) fn is_at_rest(&self, now: Millis) -> bool {
         let summary = self.summary(now);
+        // A device that never appears is waited for as long as pods are on its ENI.
+        let waits = |eni: &EniStatus| {
+            eni.keep == Some(KeepReason::Assigned) && !self.devices.contains(&eni.id)
+        };
         self.up
             && now >= self.active_at + QUIET
             && summary.waiting == 0
@@ -264,7 +268,7 @@ impl SimNode {
             && self
                 .enis(now)
                 .iter()
-                .all(|eni| eni.phase == EniPhase::Ready)
+                .all(|eni| eni.phase == EniPhase::Ready || waits(eni))
     }
 
     pub(super) fn change_settings(
@@ -540,8 +544,8 @@ impl SimNode {
             }
             let call = ec2::request(&self.owner, self.life, intent, &request);
             self.calling.insert(intent, request);
-            self.mutations += 1;
             let answer = self.call(call, around);
+            self.mutations += u64::from(answer.result.is_ok());
             let (after, outcome) = ec2::outcome(&self.owner, answer);
             self.later(after, Event::Ec2Finished { intent, outcome }, around);
         }
