@@ -100,7 +100,8 @@ impl Node {
             memory.free_addresses = Some(subnet.free_addresses);
             memory.read_at = asked_at;
         }
-        self.hand_over(&observation.attached, out);
+        let all = observation.attached.iter().chain(&observation.detached);
+        self.hand_over(all.filter(|facts| !facts.managed), out);
         // One that the operator took out of the daemon's hands stays in the pool while pods are on it.
         let known: BTreeSet<EniId> = self.pool.enis.iter().map(|eni| eni.id.clone()).collect();
         let mine = |facts: &EniFacts| facts.managed || known.contains(&facts.id);
@@ -121,6 +122,7 @@ impl Node {
         let detached: BTreeMap<EniId, EniFacts> = observation
             .detached
             .into_iter()
+            .filter(mine)
             .map(|facts| (facts.id.clone(), facts))
             .collect();
         self.adopt(&attached, &detached, asked_at, out);
@@ -160,8 +162,12 @@ impl Node {
     }
 
     /// What the operator took out of the daemon's hands, and no pod needs, leaves the pool.
-    fn hand_over(&mut self, attached: &[EniFacts], out: &mut Vec<Effect>) {
-        for facts in attached.iter().filter(|facts| !facts.managed) {
+    fn hand_over<'a>(
+        &mut self,
+        unmanaged: impl Iterator<Item = &'a EniFacts>,
+        out: &mut Vec<Effect>,
+    ) {
+        for facts in unmanaged {
             let needed = |eni: &Eni| {
                 let mut blocks = eni.blocks.keys();
                 eni.assigned() > 0 || blocks.any(|cidr| self.journal.may_restore(cidr))

@@ -320,8 +320,10 @@ impl Node {
     }
 
     fn attached(&mut self, id: &EniId, card: u32, index: u32, outcome: Ec2Outcome, now: Millis) {
-        let pause = self.throttle.backoff(0);
         let settle = now + self.config.times.settle;
+        // One that pods are on is never given up: it must not be asked for again and again.
+        let tries = self.pool.eni(id).map_or(0, |eni| eni.tries);
+        let pause = self.throttle.backoff(tries);
         let Some(eni) = self.pool.eni_mut(id) else {
             return;
         };
@@ -351,10 +353,15 @@ impl Node {
                     eni.retry_at = now + pause;
                 } else {
                     eni.retry_at = now + pause;
-                    self.give_up(id);
                     if code == "AttachmentLimitExceeded" {
                         // Something unknown is attached, or the limit is another one.
                         self.mistrust_room(card, id, now);
+                    }
+                    let full = self.mistrusted.get(&card).map(|(_, until)| *until);
+                    if !self.give_up(id)
+                        && let Some(eni) = self.pool.eni_mut(id)
+                    {
+                        eni.retry_at = full.unwrap_or(0).max(eni.retry_at);
                     }
                     self.want_look(now);
                     self.refuse(Operation::AttachEni, id, 0, &code, &message, now);
