@@ -185,6 +185,8 @@ mod tests {
     fn no_more_than_the_most_is_kept_free() {
         let mut node = Pool::new(4, 14, Unit::Address).with("BURST_MAX_FREE", 10);
         wave(&mut node);
+        node.pass(u64::from(IDLE_SECONDS) * SECOND);
+        rest(&mut node);
         assert_eq!(node.free(), 10);
     }
 
